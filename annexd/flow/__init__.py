@@ -1,0 +1,1 @@
+"""Bytes in bulk: bodies of known length, moved at the pace of whoever takes them."""

@@ -1,0 +1,123 @@
+"""
+Exactly n bytes, in order, once.
+
+A `Source` gives them, a `Sink` takes them, `annexd.flow.pour` moves them.
+What is backed by a plain file says so (`FileSource`, `FileSink`), so that the
+kernel can move the bytes where both ends allow it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol, Union
+
+from annexd.flow.workers import Workers
+
+Buffer = Union[bytes, bytearray, memoryview]
+
+
+class Source(Protocol):
+    remaining: int
+    """Bytes that have not been taken yet."""
+
+    async def read(self, limit: int) -> Buffer:
+        """
+        The next 1 to ``limit`` bytes.  Raises `PeerLost` or `Refused` when
+        they cannot be had; never called when nothing remains.
+        """
+
+
+class Sink(Protocol):
+    async def write(self, data: Buffer) -> None:
+        """Take all of ``data``; returns when there is room for more."""
+
+
+class Digest(Protocol):
+    """What `hashlib` objects have."""
+
+    def update(self, data: Buffer, /) -> object: ...
+
+
+class NoDigest:
+    """For content that is not hashed while it arrives."""
+
+    def update(self, data: Buffer, /) -> None:
+        pass
+
+
+class FileSource:
+    """
+    A span of an open file.  ``head`` may hold its first bytes, read when the
+    file was opened, which spares small files a second trip to a thread.
+    """
+
+    def __init__(self, workers: Workers, fd: int, offset: int, length: int, head: bytes = b"") -> None:
+        self.workers = workers
+        self.fd = fd
+        self.offset = offset
+        self.remaining = length
+        self._head = memoryview(head)[:length]
+
+    def take_head(self) -> Buffer:
+        """What is in memory already; may be empty."""
+        head, self._head = self._head, self._head[:0]
+        self.moved(len(head))
+        return head
+
+    def moved(self, count: int) -> None:
+        """``count`` bytes from ``offset`` on have gone their way."""
+        self.offset += count
+        self.remaining -= count
+
+    async def read(self, limit: int) -> Buffer:
+        if self._head:
+            return self.take_head()
+        data = await self.workers.bulk.run(os.pread, self.fd, min(limit, self.remaining), self.offset)
+        if not data:
+            from annexd.errors import Refused
+
+            raise Refused("the file became shorter while it was read")
+        self.moved(len(data))
+        return data
+
+
+class FileSink:
+    """
+    Appends to an open file from ``offset`` on and feeds ``digest`` the same
+    bytes.  ``limit`` bytes are written at most; what comes beyond is counted
+    in ``excess`` and dropped, so that a peer that sends too much cannot fill
+    the disk.  A failing disk is remembered in ``error`` and the rest dropped
+    too: the peer is let finish, and is told why at the end.
+    """
+
+    def __init__(
+        self, workers: Workers, fd: int, offset: int, digest: Digest, limit: int | None = None
+    ) -> None:
+        self.workers = workers
+        self.fd = fd
+        self.offset = offset
+        self.digest = digest
+        self.limit = limit
+        self.excess = 0
+        self.error: OSError | None = None
+
+    async def write(self, data: Buffer) -> None:
+        await self.workers.bulk.run(self.write_blocking, data)
+
+    def write_blocking(self, data: Buffer) -> None:
+        """For a thread; never raises `OSError`, see ``error``."""
+        view = memoryview(data)
+        if self.limit is not None and len(view) > self.limit - self.offset:
+            room = max(0, self.limit - self.offset)
+            self.excess += len(view) - room
+            view = view[:room]
+        if self.error is not None or not view:
+            return
+        self.digest.update(view)
+        try:
+            while view:
+                count = os.pwrite(self.fd, view, self.offset)
+                self.offset += count
+                view = view[count:]
+        except OSError as error:
+            self.error = error

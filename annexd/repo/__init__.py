@@ -1,0 +1,1 @@
+"""One git-annex repository on this disk. Blocking work is fenced in here."""

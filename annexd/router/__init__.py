@@ -1,0 +1,1 @@
+"""Which store answers for what."""
