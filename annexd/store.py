@@ -72,6 +72,9 @@ class Writer(Protocol):
 
     sink: Sink
 
+    def announce(self, length: int) -> None:
+        """Called once, before anything goes into ``sink``: this many bytes will."""
+
     async def commit(self, valid: bool) -> Outcome:
         """
         Verify, move into place, record.  ``valid`` is the peer's own opinion

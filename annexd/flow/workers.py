@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Callable, ParamSpec, Protocol, TypeVar
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 P = ParamSpec("P")
@@ -19,8 +21,8 @@ T = TypeVar("T")
 class Pool(Protocol):
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
-        Call ``function`` where it may block.  Cancelling the wait does not
-        stop the function, so it must clean up after itself.
+        Call ``function`` where it may block.  A wait that is cancelled still
+        lasts until the function is done: what it uses may be closed then.
         """
 
 
@@ -44,7 +46,22 @@ class ThreadedPool:
         self._pool.stop()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = await deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+        job = deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+        outcome: list[T | Failure] = []
+        cancelled: CancelledError | None = None
+        done: Deferred[None] = Deferred()
+        job.addBoth(outcome.append).addCallback(lambda _: done.callback(None))
+        while not outcome:
+            try:
+                await done
+            except CancelledError as error:
+                cancelled, done = error, Deferred()
+        if cancelled is not None:
+            raise cancelled
+        result = outcome[0]
+        if isinstance(result, Failure):
+            assert result.value is not None
+            raise result.value
         return result
 
 

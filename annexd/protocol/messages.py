@@ -15,10 +15,8 @@ from typing import Union
 
 from annexd.protocol.keys import Key
 
-message = dataclass(frozen=True, slots=True)
 
-
-@message
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A line that is no message; ``line`` is what came, without its LF."""
 
@@ -28,28 +26,28 @@ class Unknown:
 # --- introductions ---------------------------------------------------------
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Auth:
     uuid: bytes
     token: bytes
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class AuthSuccess:
     uuid: bytes
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class AuthFailure:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Version:
     number: int
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Bypass:
     """Gateways that a request has already passed through."""
 
@@ -59,27 +57,27 @@ class Bypass:
 # --- requests --------------------------------------------------------------
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class CheckPresent:
     key: Key
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class LockContent:
     key: Key
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class UnlockContent:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Remove:
     key: Key
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class RemoveBefore:
     """Remove unless the server's clock (see `Timestamp`) has reached ``timestamp``."""
 
@@ -87,12 +85,12 @@ class RemoveBefore:
     key: Key
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class GetTimestamp:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Put:
     """``file`` is the associated file as on the wire; see `codec.decode_file`."""
 
@@ -100,21 +98,21 @@ class Put:
     key: Key
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Get:
     offset: int
     file: bytes
     key: Key
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Connect:
     """``service`` is ``git-upload-pack`` or ``git-receive-pack``."""
 
     service: bytes
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class NotifyChange:
     pass
 
@@ -122,83 +120,83 @@ class NotifyChange:
 # --- replies and what follows a request ------------------------------------
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class PutFrom:
     offset: int
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class AlreadyHave:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class AlreadyHavePlus:
     uuids: tuple[bytes, ...]
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Data:
     """``length`` bytes follow the line, with nothing after them."""
 
     length: int
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class DataPresent:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Valid:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Invalid:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Success:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class SuccessPlus:
     uuids: tuple[bytes, ...]
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Failure:
     pass
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class FailurePlus:
     uuids: tuple[bytes, ...]
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Timestamp:
     """Whole seconds of the server's monotonic clock."""
 
     seconds: int
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class ConnectDone:
     code: int
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Changed:
     """Object names of the commits that refs now point at."""
 
     shas: tuple[bytes, ...]
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Error:
     text: bytes
 

@@ -1,0 +1,58 @@
+# make venv    .venv in the checkout, with annexd installed
+# make serve   a demonstration in ./demo, or REPO=/srv/annex/x of your own
+# make test    everything but the long loops; installs what is missing
+# make soak    the long loops, at full length
+# make lint    style, types, imports
+# make bench   annexd and git-annex-shell side by side
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+REPO =
+
+TESTS = $(filter-out tests.soak,$(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py))) \
+        $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
+
+.PHONY: venv serve test unit lint bench soak needs programs clean
+
+venv: $(BIN)/.installed
+
+$(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "annexd needs Python 3.11 or later: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "Python cannot make virtual environments. On Debian, as root: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check \
+	    --config-settings editable_mode=compat -e '.[annex,test,lint]'
+	@touch $@
+
+serve: venv
+	@etc/demonstrate $(BIN) $(REPO)
+
+test: needs venv programs lint
+	$(BIN)/python -m twisted.trial $(TESTS)
+
+# Without the real programs: seconds.
+unit: venv
+	$(BIN)/python -m twisted.trial $(filter-out tests.interop tests.test_packaging,$(TESTS))
+
+lint: venv
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: venv
+	$(BIN)/python -m bench
+
+soak: needs venv programs
+	$(BIN)/python -m twisted.trial tests.soak
+
+needs:
+	@.ci/needs
+
+# The versions of git-annex that clients have.
+programs: venv
+	@$(BIN)/python -m tests.support.fetch_programs
+
+clean:
+	rm -rf $(VENV) build dist demo .cache _trial_temp* .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,134 @@
+"""
+What the daemon knows about itself: its sessions, and the answers to `annexd
+status` and `annexd reload`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from annexd import __version__
+from annexd.app.logs import clean
+from annexd.errors import AnnexdError, Unavailable
+from annexd.sessions.activity import Activity
+
+_log = Logger()
+
+
+class Sessions:
+    """The sessions that are open; no more than ``most`` at a time."""
+
+    def __init__(self, clock: IReactorTime, most: int) -> None:
+        self.most = most
+        self._clock = clock
+        self._open: dict[int, Activity] = {}
+        self._last_id = 0
+
+    def open(self, principal: str, repository: bytes, transport: str) -> Activity:
+        """Raises `Unavailable` when there are too many."""
+        if len(self._open) >= self.most:
+            raise Unavailable(f"annexd serves {self.most} sessions already, try again later")
+        self._last_id += 1
+        activity = Activity(self._clock, self._last_id, principal, repository, transport)
+        self._open[activity.id] = activity
+        _log.debug(
+            "#{session} {principal} comes to {repository} by {transport}",
+            session=activity.id,
+            principal=principal,
+            repository=clean(repository),
+            transport=transport,
+        )
+        return activity
+
+    def close(self, activity: Activity, reason: str = "") -> None:
+        """A request that is still under way is lost, for ``reason``."""
+        if self._open.pop(activity.id, None) is None:
+            return
+        activity.end("lost", reason or "the session ended")
+        _log.debug(
+            "#{session} {principal} leaves after {requests} requests {reason}",
+            session=activity.id,
+            principal=activity.principal,
+            requests=activity.requests,
+            reason=reason,
+        )
+
+    def __iter__(self) -> Iterator[Activity]:
+        return iter(list(self._open.values()))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+class Control:
+    """
+    Answers what `annexd` asks through the socket, with JSON documents.
+    ``listeners`` and ``repositories`` are asked each time, ``reload`` raises
+    `AnnexdError` when the new configuration cannot be used.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        sessions: Sessions,
+        listeners: Callable[[], list[str]],
+        repositories: Callable[[], Mapping[bytes, int]],
+        reload: Callable[[], str],
+    ) -> None:
+        self._clock = clock
+        self._sessions = sessions
+        self._listeners = listeners
+        self._repositories = repositories
+        self._reload = reload
+        self._since = clock.seconds()
+
+    def answer(self, kind: bytes, fields: Mapping[bytes, bytes]) -> bytes:
+        """``kind`` is ``status`` or ``reload``; an object with ``error`` when it did not work."""
+        try:
+            match kind:
+                case b"status":
+                    document = self.status()
+                case b"reload":
+                    document = {"reloaded": self._reload()}
+                case _:
+                    document = {"error": f"this daemon does not know the request {clean(kind)}"}
+        except AnnexdError as error:
+            document = {"error": str(error)}
+        return json.dumps(document).encode() + b"\n"
+
+    def status(self) -> dict[str, Any]:
+        """Seconds, bytes, bytes per second."""
+        now = self._clock.seconds()
+        repositories = self._repositories()
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime": round(now - self._since, 3),
+            "listeners": self._listeners(),
+            "repositories": [{"path": clean(p), "uses": uses} for p, uses in sorted(repositories.items())],
+            "sessions": [_described(activity, now) for activity in self._sessions],
+        }
+
+
+def _described(activity: Activity, now: float) -> dict[str, Any]:
+    busy = bool(activity.verb)
+    return {
+        "id": activity.id,
+        "principal": clean(activity.principal),
+        "repository": clean(activity.repository),
+        "transport": activity.transport,
+        "since": round(now - activity.since, 3),
+        "requests": activity.requests,
+        "verb": activity.verb,
+        "key": clean(activity.key),
+        "bytes": activity.moved_bytes if busy else 0,
+        "total": activity.total,
+        "seconds": round(now - activity.began, 3) if busy else 0.0,
+        "rate": round(activity.rate()),
+    }

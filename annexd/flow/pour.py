@@ -1,0 +1,87 @@
+"""Move a body from where it is to where it goes, at the pace of the slower of the two."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from annexd.errors import PeerLost, Refused
+from annexd.flow import kernel
+from annexd.flow.body import FileSink, FileSource, Sink, Source
+from annexd.flow.kernel import Lender, Turn
+
+_CHUNK = 256 * 1024
+_WORTH_A_LOAN = 128 * 1024
+"""Below this, setting up the kernel's way costs more than it saves."""
+
+Moved = Callable[[int], None]
+
+
+async def pour(source: Source, sink: Sink, moved: Moved) -> None:
+    """
+    Take all that remains of ``source`` into ``sink``; ``moved`` is told of
+    every piece.  Raises what either end raises.
+    """
+    if source.remaining > _WORTH_A_LOAN:
+        if isinstance(sink, FileSink) and isinstance(source, Lender):
+            await _receive(source, sink, moved)
+        elif isinstance(source, FileSource) and isinstance(sink, Lender):
+            await _send(source, sink, moved)
+    while source.remaining:
+        data = await source.read(_CHUNK)
+        await sink.write(data)
+        moved(len(data))
+
+
+async def _receive(source: Source, sink: FileSink, moved: Moved) -> None:
+    assert isinstance(source, Lender)
+    plain = source.borrow()
+    if plain is None:
+        return
+    try:
+        await _receive_plain(source, plain, sink, moved)
+    finally:
+        plain.give_back()
+
+
+async def _receive_plain(source: Source, plain: kernel.Plain, sink: FileSink, moved: Moved) -> None:
+    kernel.widen(plain.fd)
+    if plain.leftover:
+        await sink.write(plain.leftover)
+        source.remaining -= len(plain.leftover)
+        moved(len(plain.leftover))
+    while source.remaining:
+        plain.check()
+        count, turn = await sink.workers.bulk.run(kernel.receive, plain.fd, sink, source.remaining)
+        source.remaining -= count
+        moved(count)
+        if turn is Turn.ENDED:
+            raise PeerLost(f"the connection ended {source.remaining} bytes before the end of the data")
+        if turn is Turn.IDLE:
+            await plain.ready()
+
+
+async def _send(source: FileSource, sink: Sink, moved: Moved) -> None:
+    assert isinstance(sink, Lender)
+    head = source.take_head()
+    if head:
+        await sink.write(head)
+        moved(len(head))
+    plain = sink.borrow()
+    if plain is None:
+        return
+    try:
+        kernel.widen(plain.fd)
+        await plain.ready()
+        while source.remaining:
+            plain.check()
+            count, turn = await source.workers.bulk.run(
+                kernel.send, source.fd, source.offset, source.remaining, plain.fd
+            )
+            source.moved(count)
+            moved(count)
+            if turn is Turn.ENDED:
+                raise Refused("the file became shorter while it was sent")
+            if turn is Turn.IDLE:
+                await plain.ready()
+    finally:
+        plain.give_back()

@@ -1,0 +1,290 @@
+"""
+What this repository says about keys: entries in git-annex's journal, and
+their way into the git-annex branch.
+
+Both are done under the lock that git-annex's own processes take, and a file
+left in the journal is always safe: whoever commits next, annexd or git-annex,
+takes all that is there.  git-annex's private index (annex/index) is left
+alone: its companion annex/index.lck then names an older commit than the
+branch is at, and git-annex, before it commits, merges the branch into its
+index by itself, as it must after a push.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import Callable
+
+from annexd.errors import Refused
+from annexd.protocol.keys import Key
+from annexd.repo import presence, trees
+from annexd.repo.git import BranchLocked, Git
+from annexd.repo.layout import Layout, journal_name
+from annexd.repo.locks import FileLock, lock
+from annexd.repo.modes import Modes, change_mode
+from annexd.repo.settings import Settings
+
+_LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
+_PUSH_SECONDS = 5.0  # git holds a reference for milliseconds
+_PAUSE_S = 0.02
+_MOST_FILES = 2000  # in one commit: it takes about a second, in which others wait
+_MESSAGE = b"update"
+
+
+class Branch:
+    """
+    The location log of one repository; for one thread at a time.
+
+    ``now`` is the time of day in seconds.  With ``durable``, what a method
+    has written survives a power failure once it has returned.
+    """
+
+    def __init__(
+        self,
+        git: Git,
+        layout: Layout,
+        settings: Settings,
+        modes: Modes,
+        now: Callable[[], float] = time.time,
+        *,
+        durable: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._git = git
+        self._layout = layout
+        self._settings = settings
+        self._modes = modes
+        self._now = now
+        self._durable = durable
+        self._clock = clock
+        self._sleep = sleep
+
+    # --- keys ----------------------------------------------------------------
+
+    def holders(self, key: Key) -> frozenset[bytes]:
+        """The repositories that are known to have ``key``."""
+        private, public = self._current(self._layout.log_name(key))
+        return presence.holders(private, public)
+
+    def record(self, key: Key, present: bool) -> bool:
+        """
+        Say that this repository has ``key``, or has it no longer.
+
+        Returns `False` when that is what the log says already.
+        """
+        name = self._layout.log_name(key)
+        private = self._settings.private
+        with self._journal_locked():
+            texts = self._current(name)
+            line = presence.change(presence.merge(*texts), self._settings.uuid, present, self._now())
+            if line is None:
+                return False
+            journal = self._layout.journal_private if private else self._layout.journal
+            old = texts[0] if private else texts[1]
+            self._write(journal, journal_name(name), presence.apply(line, old))
+            return True
+
+    def _current(self, name: bytes) -> tuple[bytes, bytes]:
+        """
+        The log of that name: what only this repository knows, and what all know.
+
+        The journal is looked at first: without the lock, what is missing
+        there because it was committed just now is on the branch by then.
+        """
+        file = journal_name(name)
+        private = _read(os.path.join(self._layout.journal_private, file)) or b""
+        public = _read(os.path.join(self._layout.journal, file))
+        if public is None:
+            return private, self._git.branch_file(name) or b""
+        return private, presence.complete(public)
+
+    def _write(self, journal: bytes, file: bytes, content: bytes) -> None:
+        """Put a file into the journal, whole or not at all; the journal is locked."""
+        modes, layout = self._modes, self._layout
+        temporary = os.path.join(layout.othertmp, file)
+        with (
+            _refusing(file),
+            _released(lock(layout.othertmp_lock, exclusive=False, seconds=_LOCK_SECONDS)),
+            _removed_on_error(temporary),
+        ):
+            modes.make_dirs(layout.othertmp, layout.annex)  # git-annex removes it when it finds it unlocked
+            modes.make_dirs(journal, layout.annex)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            with open(fd, "wb", buffering=0) as out:
+                out.write(content)
+                modes.created_file(fd)
+                if self._durable:
+                    os.fsync(fd)
+            os.rename(temporary, os.path.join(journal, file))
+            if self._durable:
+                _sync([journal])
+
+    # --- the branch ----------------------------------------------------------
+
+    def commit(self) -> bool:
+        """
+        Move the journal into the branch.
+
+        Returns `False` when there was nothing to move, or when the settings
+        say that it stays, or that git-annex is to do it.  When this fails
+        the journal stays as it is.
+        """
+        if not self._settings.always_commit or self._settings.needs_git_annex_to_commit:
+            return False
+        committed = False
+        while self._commit_some():
+            committed = True
+        return committed
+
+    def _commit_some(self) -> bool:
+        if not _listed(self._layout.journal, 1):
+            return False
+        with self._journal_locked():
+            names = _listed(self._layout.journal, _MOST_FILES)
+            paths = {branch_path(name): os.path.join(self._layout.journal, name) for name in names}
+            if not paths:
+                return False
+            self._put_on_branch({name: _read(path) or b"" for name, path in paths.items()})
+            for path in paths.values():
+                os.unlink(path)
+        return True
+
+    def _put_on_branch(self, journalled: dict[bytes, bytes]) -> None:
+        """
+        A push may move the branch at any moment, so what is committed is
+        what the journal and the branch say together, and when the branch has
+        moved meanwhile all is done again.
+        """
+        message = self._settings.commit_message or _MESSAGE
+        end = self._clock() + _PUSH_SECONDS
+        while True:
+            head = self._git.branch_head()
+            changed = {}
+            for name, text in journalled.items():
+                old = self._git.branch_file(name, head) if head else None
+                new = combined(name, text, old)
+                if new != old:
+                    changed[name] = new
+            if not changed:
+                return
+            commit = self._git.write_commit(changed, message, head)
+            self._settle_objects(commit.object_files)
+            try:
+                if self._git.move_branch(commit.name, head):
+                    self._settle_branch()
+                    return
+            except BranchLocked:
+                if self._clock() >= end:
+                    raise
+            self._sleep(_PAUSE_S)
+
+    def _settle_objects(self, files: tuple[bytes, ...]) -> None:
+        """libgit2 knows neither core.sharedRepository nor one repository's wish for fsync."""
+        directories = dict.fromkeys(map(os.path.dirname, files))
+        if self._modes.shared is not None:
+            for path in files:
+                with contextlib.suppress(FileNotFoundError):  # it is in a pack
+                    change_mode(path, self._modes.frozen_object)
+            for path in directories:
+                with contextlib.suppress(FileNotFoundError):
+                    change_mode(path, self._modes.directory)
+        if self._durable and files:
+            _sync(files)
+            _sync([*directories, os.path.dirname(os.path.dirname(files[0]))])
+
+    def _settle_branch(self) -> None:
+        for path in self._git.branch_files():
+            self._modes.created_file(path)
+            if self._durable:
+                _sync([path, os.path.dirname(path)])
+
+    @contextlib.contextmanager
+    def _journal_locked(self) -> Iterator[None]:
+        with _refusing(self._layout.journal_lock):
+            self._modes.make_dirs(self._layout.annex, self._layout.git_dir)
+            held = lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+        with _released(held):
+            self._modes.created_file(held.fd)
+            yield
+
+
+def branch_path(file: bytes) -> bytes:
+    """The path on the branch that a file in the journal stands for."""
+    return b"_".join(part.replace(b"_", b"/") for part in file.split(b"__"))
+
+
+def combined(path: bytes, journalled: bytes, old: bytes | None) -> bytes:
+    """
+    What a file on the branch becomes: what the journal has for it stands, and
+    nothing that the branch has is lost.
+    """
+    if _is_location_log(path):
+        return presence.merge(presence.complete(journalled), old or b"")
+    return journalled if old is None else presence.union(old, journalled)
+
+
+def _is_location_log(path: bytes) -> bool:
+    """The logs of keys are in one or two hash directories, all other ``.log`` files at the top."""
+    return path.endswith(b".log") and 1 <= path.count(b"/") <= 2
+
+
+def _listed(journal: bytes, most: int) -> list[bytes]:
+    """At most so many of the journal's files; what git cannot have on a branch was put there by mistake."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(journal) as entries:
+        files = (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+        return list(itertools.islice((name for name in files if trees.is_path(branch_path(name))), most))
+    return []
+
+
+def _read(path: bytes) -> bytes | None:
+    """The content of a file in the journal; `None` where there is none."""
+    with _refusing(path):
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+
+def _sync(paths: Iterable[bytes]) -> None:
+    """Onto the disk, whatever of these files and directories is still there."""
+    for path in paths:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # git packs objects, and removes the loose ones, when it likes
+            continue
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def _released(held: FileLock) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: bytes) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
+
+
+@contextlib.contextmanager
+def _refusing(path: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"the location log cannot be kept: {os.fsdecode(path)}: {error.strerror}") from error

@@ -1,0 +1,267 @@
+"""
+The git side of a repository, by libgit2: configuration, references, and the
+git-annex branch.  The only file that knows pygit2.
+
+A `Git` belongs to one thread at a time, which its caller sees to.  What goes
+in and comes out is plain bytes, object names in hex; libgit2's objects stay
+inside.  Whatever libgit2 cannot do is `Refused`, with its reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pygit2
+from pygit2.enums import ObjectType, ReferenceType, RepositoryOpenFlag
+
+from annexd.errors import Refused
+from annexd.repo import trees
+
+BRANCH = b"refs/heads/git-annex"
+
+_BRANCH = BRANCH.decode("ascii")
+_NOT_ANGLED = re.compile(r"[<>\n\0]")
+_MOVED_ON = "old reference value does not match"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit that no reference needs to know yet, and the files of the objects that came with it."""
+
+    name: bytes
+    object_files: tuple[bytes, ...]
+
+
+class BranchLocked(Refused):
+    """Somebody else is moving the git-annex branch, or died while doing it."""
+
+
+class Git:
+    """The repository whose git directory is ``git_dir``; opened when it is first used."""
+
+    def __init__(self, git_dir: bytes) -> None:
+        self.git_dir = git_dir
+        self._opened: pygit2.Repository | None = None
+        self._root: tuple[bytes, pygit2.Tree] | None = None
+
+    def close(self) -> None:
+        """Let go of memory and of open packs; the next use opens it again."""
+        opened, self._opened, self._root = self._opened, None, None
+        if opened is not None:
+            opened.free()
+
+    @property
+    def bare(self) -> bool:
+        with _refusing(self.git_dir):
+            return self._repository.is_bare
+
+    @property
+    def work_tree(self) -> bytes | None:
+        with _refusing(self.git_dir):
+            path = self._repository.workdir
+            return None if path is None else os.fsencode(path).rstrip(b"/") or b"/"
+
+    @property
+    def common_dir(self) -> bytes:
+        """Where the objects and branches are: another place than ``git_dir`` for linked work trees."""
+        try:
+            with open(os.path.join(self.git_dir, b"commondir"), "rb") as file:
+                return os.path.normpath(os.path.join(self.git_dir, file.read().rstrip(b"\n")))
+        except FileNotFoundError:
+            return self.git_dir
+
+    @property
+    def _repository(self) -> pygit2.Repository:
+        if self._opened is None:
+            self._opened = pygit2.Repository(os.fsdecode(self.git_dir), RepositoryOpenFlag.NO_SEARCH)
+        return self._opened
+
+    def config(self) -> dict[bytes, bytes]:
+        """
+        All settings that git would use here, the last value of each; names
+        as `git config --list` prints them, ``true`` for those without value.
+        """
+        with _refusing(self.git_dir):
+            entries = [(e.raw_level, e.raw_name, e.raw_value) for e in self._repository.config]
+        entries.sort(key=lambda entry: entry[0])
+        return {name: b"true" if value is None else value for _, name, value in entries}
+
+    def refs(self) -> dict[bytes, bytes]:
+        """All references that name an object, with its name."""
+        with _refusing(self.git_dir):
+            return {
+                ref.raw_name: str(ref.target).encode("ascii")
+                for ref in self._repository.references.iterator()
+                if ref.type == ReferenceType.DIRECT
+            }
+
+    # --- the git-annex branch, read ------------------------------------------
+
+    def branch_head(self) -> bytes | None:
+        """The commit that the branch is at; `None` where there is no such branch."""
+        with _refusing(self.git_dir):
+            return self._head()
+
+    def branch_file(self, path: bytes, commit: bytes | None = None) -> bytes | None:
+        """
+        The content of a file on the branch, or in a given commit of it;
+        `None` where there is no such file.
+        """
+        with _refusing(self.git_dir):
+            commit = commit or self._head()
+            if commit is None:
+                return None
+            *directories, name = path.split(b"/")
+            tree = self._root_of(commit)
+            for directory in directories:
+                entry = _entry(tree, directory)
+                if not isinstance(entry, pygit2.Tree):
+                    return None
+                tree = entry
+            blob = _entry(tree, name)
+            return blob.data if isinstance(blob, pygit2.Blob) else None
+
+    def _head(self) -> bytes | None:
+        reference = self._repository.references.get(_BRANCH)
+        return None if reference is None else str(reference.resolve().target).encode("ascii")
+
+    def _root_of(self, commit: bytes) -> pygit2.Tree:
+        """The top directory has thousands of entries, so it pays to keep it."""
+        if self._root is None or self._root[0] != commit:
+            tree = self._repository[commit.decode("ascii")].peel(pygit2.Tree)
+            self._root = commit, tree
+        return self._root[1]
+
+    # --- the git-annex branch, written ---------------------------------------
+
+    def write_commit(self, files: Mapping[bytes, bytes], message: bytes, parent: bytes | None) -> Commit:
+        """
+        A commit on ``parent`` with these files changed or added.  Nothing
+        refers to it until `move_branch`.
+        """
+        with _refusing(self.git_dir):
+            repository = self._repository
+            writing = _Writing(repository)
+            base = None if parent is None else str(self._root_of(parent).id)
+            tree = writing.tree(base, trees.nested(files))
+            who = self._signature()
+            parents = [] if parent is None else [parent.decode("ascii")]
+            text = message if message.endswith(b"\n") else message + b"\n"
+            commit = str(repository.create_commit(None, who, who, text, tree, parents))
+        writing.names.append(commit)
+        objects = os.path.join(self.common_dir, b"objects")
+        return Commit(commit.encode("ascii"), tuple(_loose(objects, name) for name in writing.names))
+
+    def move_branch(self, commit: bytes, parent: bytes | None) -> bool:
+        """
+        Let the branch, if it still is at ``parent``, be at ``commit``.
+
+        Raises `BranchLocked` while somebody else is moving it.
+        """
+        with _refusing(self.git_dir):
+            references = self._repository.references
+            target = commit.decode("ascii")
+            try:
+                if parent is None:
+                    references.create(_BRANCH, target)
+                    return True
+                reference = references[_BRANCH].resolve()
+                if str(reference.target).encode("ascii") != parent:
+                    return False
+                reference.set_target(target, "update")
+                return True
+            except (pygit2.AlreadyExistsError, KeyError):
+                return False
+            except OSError as error:
+                raise self._locked(error) from None
+            except pygit2.GitError as error:
+                if _MOVED_ON in str(error):
+                    return False
+                raise
+
+    def branch_files(self) -> tuple[bytes, ...]:
+        """The files that moving the branch wrote: the reference and its log."""
+        paths = (os.path.join(self.common_dir, BRANCH), os.path.join(self.common_dir, b"logs", BRANCH))
+        return tuple(path for path in paths if os.path.exists(path))
+
+    def _locked(self, error: OSError) -> Refused:
+        lock = os.path.join(self.common_dir, BRANCH + b".lock")
+        if not os.path.exists(lock) and "failed to lock" not in str(error):
+            return Refused(f"the git-annex branch cannot be written: {error}")
+        return BranchLocked(
+            f"the git-annex branch is locked by {os.fsdecode(lock)}; "
+            "if no git process is running, one has crashed, and this file is to be removed"
+        )
+
+    def _signature(self) -> pygit2.Signature:
+        """Who commits: what git is told, else the account's name, as git-annex does."""
+        config = self.config()
+        fallback = _account_name()
+        name, email = (
+            _NOT_ANGLED.sub("", config.get(key, b"").decode("utf-8", "replace")).strip() or fallback
+            for key in (b"user.name", b"user.email")
+        )
+        return pygit2.Signature(name, email)
+
+
+class _Writing:
+    """Writes objects and remembers their names."""
+
+    def __init__(self, repository: pygit2.Repository) -> None:
+        self._repository = repository
+        self.names: list[str] = []
+
+    def tree(self, base: str | None, changes: trees.Directory) -> str:
+        """The tree ``base`` with these changes; its name."""
+        entries = {} if base is None else trees.cut(self._repository[base].read_raw())
+        for name, change in changes.items():
+            if isinstance(change, bytes):
+                entries[name] = trees.FILE, bytes.fromhex(self._write(ObjectType.BLOB, change))
+                continue
+            mode, oid = entries.get(name, (b"", b""))
+            inner = self.tree(oid.hex() if mode == trees.TREE else None, change)
+            entries[name] = trees.TREE, bytes.fromhex(inner)
+        return self._write(ObjectType.TREE, trees.joined(entries))
+
+    def _write(self, kind: ObjectType, content: bytes) -> str:
+        name = str(self._repository.write(kind, content))
+        self.names.append(name)
+        return name
+
+
+@contextlib.contextmanager
+def _refusing(git_dir: bytes) -> Iterator[None]:
+    try:
+        yield
+    except pygit2.GitError as error:
+        reason = str(error)
+        where = os.fsdecode(git_dir)
+        if "not owned by current user" in reason:
+            reason = "it belongs to another user; git's setting safe.directory can allow it"
+        raise Refused(f"the git repository {where} cannot be used: {reason}") from error
+    except (KeyError, OSError) as error:
+        raise Refused(f"the git repository {os.fsdecode(git_dir)} cannot be read: {error}") from error
+
+
+def _entry(tree: pygit2.Tree, name: bytes) -> pygit2.Object | None:
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        return next((entry for entry in tree if entry.raw_name == name), None)
+    return tree[text] if text in tree else None
+
+
+def _loose(objects: bytes, name: str) -> bytes:
+    return os.path.join(objects, name[:2].encode("ascii"), name[2:].encode("ascii"))
+
+
+def _account_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid{os.getuid()}"

@@ -1,0 +1,37 @@
+"""Small files that others read while they are replaced."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from annexd.repo.layout import Layout
+from annexd.repo.locks import lock
+from annexd.repo.modes import Modes
+
+_LOCK_SECONDS = 30.0  # whoever cleans up there holds it exclusively, for moments
+_SERIAL = itertools.count()
+
+
+def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes) -> None:
+    """
+    Give ``path`` this content, whole or not at all.
+
+    What a crash leaves half-written is in annex/othertmp, which git-annex
+    empties when nobody has it locked.
+    """
+    flags = os.O_RDONLY | os.O_CREAT
+    held = lock(layout.othertmp_lock, exclusive=False, seconds=_LOCK_SECONDS, flags=flags)
+    try:
+        modes.make_dirs(layout.othertmp, layout.annex)
+        temporary = os.path.join(layout.othertmp, b"annexd.%d.%d" % (os.getpid(), next(_SERIAL)))
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            with open(fd, "wb", buffering=0) as out:
+                out.write(content)
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    finally:
+        held.release()

@@ -1,0 +1,171 @@
+"""
+Which repository answers for a path.
+
+Nothing is searched beforehand: a path is looked up when somebody asks for it,
+so repositories come and go without notice, and thousands of them cost nothing
+until they are used.  Every user of a repository shares one open instance,
+which is closed when nobody has used it for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from annexd.flow.workers import Pool
+from annexd.router.places import Map, Place, Served
+
+_log = Logger()
+
+IDLE_S = 60.0
+# Long enough for the next command of a script, short enough to let deleted repositories go.
+
+
+class Repository(Protocol):
+    """What the directory asks of an open repository."""
+
+    async def refresh(self) -> None:
+        """Notice that its configuration has changed."""
+
+    async def close(self) -> None:
+        """Finish what is pending and let go of everything."""
+
+
+R = TypeVar("R", bound=Repository)
+
+
+class Visit(Generic[R]):
+    """One use of a repository; it stays open until `leave`."""
+
+    def __init__(self, directory: Directory[R], entry: _Entry[R], repository: R) -> None:
+        self.repository = repository
+        self._directory = directory
+        self._entry: _Entry[R] | None = entry
+
+    def leave(self) -> None:
+        """Calling it again does nothing."""
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            self._directory._left(entry)
+
+
+class _Entry(Generic[R]):
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.repository: R | None = None
+        self.uses = 0
+        self.turn = DeferredLock()
+        self.idle: IDelayedCall | None = None
+
+
+class Directory(Generic[R]):
+    """
+    ``opener`` opens what serves a place, ``pool`` runs the looking.  ``home``
+    directories are passed in by whoever asks: they are the asking user's.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        pool: Pool,
+        opener: Callable[[Place], Awaitable[R]],
+        served: Sequence[Served],
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self._clock = clock
+        self._pool = pool
+        self._opener = opener
+        self._map = Map(served)
+        self._idle_s = idle_s
+        self._entries: dict[Place, _Entry[R]] = {}
+        self._closing: set[Deferred[None]] = set()
+
+    def reload(self, served: Sequence[Served]) -> None:
+        """What is looked up from now on; those inside stay inside."""
+        self._map = Map(served)
+
+    def opened(self) -> dict[bytes, int]:
+        """Names of the repositories that are open, and how many use each."""
+        return {entry.place.name: entry.uses for entry in self._entries.values() if entry.repository}
+
+    async def locate(self, path: bytes, home: bytes | None = None) -> Place:
+        """
+        Raises `Refused` when nothing is served there, in words that do not
+        tell whether there is anything at all outside of what is served.
+        """
+        return await self._pool.run(self._map.locate, path, home)
+
+    async def visit(self, place: Place) -> Visit[R]:
+        """Open the repository, or join those who have it open."""
+        entry = self._entries.get(place)
+        if entry is None:
+            entry = self._entries[place] = _Entry(place)
+        self._stay(entry)
+        try:
+            await entry.turn.acquire()
+            try:
+                if entry.repository is None:
+                    entry.repository = await self._opener(place)
+                else:
+                    await entry.repository.refresh()
+                repository = entry.repository
+            finally:
+                entry.turn.release()
+        except BaseException:
+            self._left(entry)
+            raise
+        return Visit(self, entry, repository)
+
+    async def find(self, path: bytes, home: bytes | None = None) -> Visit[R]:
+        return await self.visit(await self.locate(path, home))
+
+    async def close(self) -> None:
+        """Close every repository, used or not; waits until all is flushed."""
+        for entry in list(self._entries.values()):
+            self._start_closing(entry)
+        while self._closing:
+            await DeferredList(list(self._closing))
+
+    def _stay(self, entry: _Entry[R]) -> None:
+        entry.uses += 1
+        if entry.idle is not None:
+            entry.idle.cancel()
+            entry.idle = None
+
+    def _left(self, entry: _Entry[R]) -> None:
+        entry.uses -= 1
+        if entry.uses:
+            return
+        if entry.repository is None:
+            self._forget(entry)
+        elif self._entries.get(entry.place) is entry:
+            entry.idle = self._clock.callLater(self._idle_s, self._start_closing, entry)
+
+    def _forget(self, entry: _Entry[R]) -> None:
+        if self._entries.get(entry.place) is entry:
+            del self._entries[entry.place]
+
+    def _start_closing(self, entry: _Entry[R]) -> None:
+        if entry.idle is not None and entry.idle.active():
+            entry.idle.cancel()
+        entry.idle = None
+        closing = Deferred.fromCoroutine(self._close(entry))
+        self._closing.add(closing)
+        closing.addErrback(lambda failure: _log.failure("closing {name}", failure, name=entry.place.name))
+        closing.addBoth(lambda _: self._closing.discard(closing))
+
+    async def _close(self, entry: _Entry[R]) -> None:
+        """Whoever asks for the repository meanwhile waits, and opens it anew."""
+        await entry.turn.acquire()
+        try:
+            repository, entry.repository = entry.repository, None
+            if repository is not None:
+                await repository.close()
+        finally:
+            entry.turn.release()
+            if not entry.uses:
+                self._forget(entry)

@@ -1,0 +1,186 @@
+"""CONNECT: git's own upload-pack and receive-pack at the other end of a wire."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IProcessTransport, IPushProducer, IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from annexd.errors import PeerLost
+from annexd.flow.body import Buffer
+from annexd.flow.pour import pour
+from annexd.protocol.grammar import Moment, admits, complaint
+from annexd.protocol.messages import ConnectDone, Data
+from annexd.sessions.wire import Wire
+
+_log = Logger()
+
+_SERVICES = {b"git-upload-pack": b"upload-pack", b"git-receive-pack": b"receive-pack"}
+
+
+@dataclass(frozen=True, slots=True)
+class GitAccess:
+    """
+    The git repository behind a session.  ``write_refusal`` says why pushing
+    is not allowed, if it is not.
+    """
+
+    spawner: IReactorProcess
+    git_dir: bytes
+    write_refusal: str | None = None
+
+    def refusal(self, service: bytes) -> str | None:
+        if service not in _SERVICES:
+            return f"there is no service {service.decode('utf-8', 'replace')} here"
+        return self.write_refusal if service == b"git-receive-pack" else None
+
+
+async def connect(wire: Wire, git: GitAccess, service: bytes) -> int:
+    """
+    Relay until git ends or the peer does; the exit code of git.  The wire is
+    of no further use: the peer has been told with CONNECTDONE.
+    """
+    refusal = git.refusal(service)
+    if refusal is not None:
+        return await refuse(wire, refusal)
+    process = _GitProcess(wire)
+    environment: Mapping[bytes, bytes] = {
+        name: value for name, value in os.environb.items() if not name.startswith(b"GIT_")
+    }
+    argv = [b"git", _SERVICES[service], git.git_dir]
+    git.spawner.spawnProcess(process, argv[0], argv, env=environment, path=None)
+    try:
+        Deferred.fromCoroutine(_relay_input(wire, process)).addErrback(process.give_up)
+        code = await process.ended
+    finally:
+        process.kill()
+    if not wire.lost:
+        wire.send(ConnectDone(code))
+    return code
+
+
+async def refuse(wire: Wire, reason: str) -> int:
+    """
+    Git waits for ever when CONNECT is answered by an error of the protocol's,
+    so it is told in its own: a pkt-line that says ERR.
+    """
+    packet = b"ERR " + reason.encode()
+    packet = b"%04x" % (len(packet) + 4) + packet
+    wire.send(Data(len(packet)))
+    await wire.write(packet)
+    wire.send(ConnectDone(1))
+    return 1
+
+
+async def _relay_input(wire: Wire, process: _GitProcess) -> None:
+    while True:
+        message = await wire.receive(wire.deadlines.idle)
+        match message:
+            case Data(length):
+                await pour(wire.body(length), process, _uncounted)
+            case ConnectDone():
+                process.close_input()
+                return
+            case _:
+                assert not admits(Moment.CONNECTED, wire.version, message)
+                answer = complaint(Moment.CONNECTED, wire.version, message)
+                if answer is not None:
+                    wire.send(answer)
+                process.kill()
+                return
+
+
+def _uncounted(count: int) -> None:
+    pass
+
+
+@implementer(IPushProducer)
+class _GitProcess(ProcessProtocol):
+    """
+    git's standard input as a `Sink`; its output goes to the wire as `Data`.
+    It is the producer of its own standard input, to learn when that is full.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._room: Deferred[None] | None = None
+        self._full = False
+        self._over = False
+        self.ended: Deferred[int] = Deferred()
+
+    @property
+    def _process(self) -> IProcessTransport:
+        return self.transport  # type: ignore[return-value]
+
+    # --- git's input ---------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self._process.pipes[0].registerProducer(self, True)  # type: ignore[attr-defined]
+
+    async def write(self, data: Buffer) -> None:
+        if 0 not in self._process.pipes:  # type: ignore[attr-defined]
+            return  # git has heard enough
+        self._process.writeToChild(0, bytes(data))
+        if self._full and not self._over:
+            self._room = Deferred()
+            await self._room
+
+    def pauseProducing(self) -> None:
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        room, self._room = self._room, None
+        if room is not None:
+            room.callback(None)
+
+    def stopProducing(self) -> None:
+        self.resumeProducing()
+
+    def close_input(self) -> None:
+        if 0 in self._process.pipes:  # type: ignore[attr-defined]
+            self._process.pipes[0].unregisterProducer()  # type: ignore[attr-defined]
+        self._process.closeStdin()
+
+    # --- git's output --------------------------------------------------
+
+    def outReceived(self, data: bytes) -> None:
+        self._process.pipes[1].pauseProducing()  # type: ignore[attr-defined]
+        Deferred.fromCoroutine(self._relay(data)).addErrback(self.give_up)
+
+    async def _relay(self, data: bytes) -> None:
+        self._wire.send(Data(len(data)))
+        await self._wire.write(data)
+        if 1 in self._process.pipes:  # type: ignore[attr-defined]
+            self._process.pipes[1].resumeProducing()  # type: ignore[attr-defined]
+
+    def errReceived(self, data: bytes) -> None:
+        _log.info("git says: {text}", text=data.decode("utf-8", "replace").strip())
+
+    # --- the end -------------------------------------------------------
+
+    def give_up(self, failure: Failure) -> None:
+        """The peer is gone, and so is the reason for git to go on."""
+        failure.trap(PeerLost)  # type: ignore[no-untyped-call]
+        self.kill()
+
+    def kill(self) -> None:
+        if not self._over:
+            try:
+                self._process.signalProcess("TERM")
+            except ProcessExitedAlready:
+                pass
+
+    def processEnded(self, reason: Failure) -> None:
+        self._over = True
+        self.resumeProducing()
+        code = getattr(reason.value, "exitCode", None)
+        self.ended.callback(1 if code is None else code)

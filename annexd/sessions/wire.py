@@ -1,0 +1,272 @@
+"""
+One connection as direct-style calls: ``await receive()``, ``send()``,
+``body(n)``.
+
+A `Wire` knows messages and bytes, but not what they mean.  It works over any
+Twisted transport; over one that lends its descriptors (`PlainTransport`)
+bodies take the kernel's way.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, cast, runtime_checkable
+from typing import Protocol as Port
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from annexd.errors import AnnexdError, FramingError, PeerLost
+from annexd.flow.body import Buffer
+from annexd.flow.kernel import Plain
+from annexd.flow.signal import Signal
+from annexd.protocol.codec import decode, encode
+from annexd.protocol.framing import Framing
+from annexd.protocol.messages import Message
+from annexd.sessions.deadlines import Deadlines
+
+_HIGH_WATER = 128 * 1024
+"""Bytes that have come but that nobody has asked for, at which reading pauses."""
+
+
+class Connection(Port):
+    """What a wire asks of its transport; all of Twisted's stream transports have it."""
+
+    def write(self, data: bytes, /) -> None: ...
+    def registerProducer(self, producer: Wire, streaming: bool, /) -> None: ...
+    def unregisterProducer(self) -> None: ...
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
+    def loseConnection(self) -> None: ...
+    def abortConnection(self) -> None: ...
+
+
+@runtime_checkable
+class PlainTransport(Port):
+    """A transport whose descriptors carry the bytes as they are."""
+
+    def lend_input(self) -> int: ...
+    def lend_output(self) -> int: ...
+    def call_when_readable(self, callback: Callable[[], None]) -> None: ...
+    def call_when_writable(self, callback: Callable[[], None]) -> None: ...
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Wire(Protocol):
+    """``version`` is the protocol version that both sides have agreed on."""
+
+    def __init__(self, clock: IReactorTime, deadlines: Deadlines) -> None:
+        self.version = 0
+        self.deadlines = deadlines
+        self._framing = Framing()
+        self._arrival = Signal(clock)
+        self._departure = Signal(clock)
+        self._input_over = False
+        self._reading_paused = False
+        self._full = False
+
+    # --- messages ------------------------------------------------------
+
+    async def receive(self, seconds: float | None = None) -> Message:
+        """
+        The next message.  Raises `PeerLost` at the end of the input,
+        `Stalled` after ``seconds`` (the stall deadline by default) without a
+        whole one, `FramingError` when there is no telling where it ends.
+        """
+        if self._full:
+            # Who asks without listening to the answers waits for them first.
+            await self._drained()
+        while (line := self._framing.line()) is None:
+            await self._more(self.deadlines.stall if seconds is None else seconds)
+        return decode(line)
+
+    def send(self, *messages: Message) -> None:
+        """Write the lines at once; what the peer does not take is kept, see `write`."""
+        if len(messages) == 1:
+            self._put(encode(messages[0]))
+        else:
+            self._put(b"".join(map(encode, messages)))
+
+    # --- bodies --------------------------------------------------------
+
+    def body(self, length: int) -> Body:
+        """The next ``length`` bytes of the input."""
+        return Body(self, length)
+
+    async def read(self, limit: int) -> bytes:
+        """1 to ``limit`` bytes of a body."""
+        while not (data := self._framing.take(limit)):
+            await self._more(self.deadlines.stall)
+        return data
+
+    async def write(self, data: Buffer) -> None:
+        """Write, and wait until there is room for more.  Raises `PeerLost`."""
+        self._departure.check()
+        self._put(bytes(data))
+        if self._full:
+            await self._drained()
+
+    def borrow(self) -> Plain | None:
+        """The output, for the kernel to write to."""
+        if not isinstance(self.transport, PlainTransport):
+            return None
+        return _PlainOutput(self, self.transport)
+
+    def borrow_input(self, most: int) -> Plain | None:
+        """The input, for the kernel to read from; ``most`` bytes of what has come already go along."""
+        if not isinstance(self.transport, PlainTransport) or self._input_over:
+            return None
+        return _PlainInput(self, self.transport, self._framing.take(most))
+
+    async def watch(self) -> tuple[bytes, ...]:
+        """Never returns; raises `PeerLost` when the input ends, whatever has come before."""
+        while True:
+            await self._arrival.wait(self.deadlines.idle, "the peer was silent for too long")
+
+    # --- the end -------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """Let go of the peer once it has taken what was written."""
+        self._link.unregisterProducer()  # TLS never closes while one is registered
+        self._link.loseConnection()
+
+    def abort(self, error: AnnexdError) -> None:
+        """Let go of the peer now; whoever waits for it is told ``error``."""
+        if not self.lost:
+            self._end(error)
+            self._link.unregisterProducer()
+            self._link.abortConnection()
+
+    @property
+    def lost(self) -> bool:
+        """There is nobody to answer to any more."""
+        return self._departure.failed
+
+    async def flushed(self) -> None:
+        """Until all that was written has left the process, where the transport can tell."""
+        if isinstance(self.transport, PlainTransport) and not self.lost:
+            self.transport.call_when_writable(self._departure.wake)
+            await self._departure.wait(self.deadlines.stall, "the peer takes no more bytes")
+
+    # --- Twisted's side ------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self._link.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._framing.feed(data)
+        if self._framing.buffered > _HIGH_WATER and not self._reading_paused:
+            self._reading_paused = True
+            self._link.pauseProducing()
+        self._arrival.wake()
+
+    def readConnectionLost(self) -> None:
+        self._input_over = True
+        self._arrival.fail(PeerLost("the connection was closed"))
+
+    def writeConnectionLost(self) -> None:
+        self._departure.fail(PeerLost("the peer takes no more bytes"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end(PeerLost("the connection was closed"))
+
+    def pauseProducing(self) -> None:
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self._departure.wake()
+
+    def stopProducing(self) -> None:
+        self._departure.fail(PeerLost("the connection was closed"))
+
+    # --- inside --------------------------------------------------------
+
+    def _put(self, data: bytes) -> None:
+        self._link.write(data)
+
+    @property
+    def _link(self) -> Connection:
+        assert self.transport is not None, "the wire is not connected"
+        return cast(Connection, self.transport)
+
+    async def _more(self, seconds: float) -> None:
+        """Wait for input.  What is buffered when the input ends is still served."""
+        if self._reading_paused:
+            self._reading_paused = False
+            self._link.resumeProducing()
+        await self._arrival.wait(seconds, f"the peer has sent nothing for {seconds:g} seconds")
+
+    async def _drained(self) -> None:
+        while self._full:
+            stall = self.deadlines.stall
+            await self._departure.wait(stall, f"the peer has taken nothing for {stall:g} seconds")
+
+    def _end(self, error: AnnexdError) -> None:
+        self._input_over = True
+        self._arrival.fail(error)
+        self._departure.fail(error)
+
+
+class Body:
+    """Exactly ``remaining`` bytes of a wire's input; a `Source` and a `Lender`."""
+
+    def __init__(self, wire: Wire, length: int) -> None:
+        self._wire = wire
+        self._length = length
+        self.remaining = length
+
+    async def read(self, limit: int) -> Buffer:
+        try:
+            data = await self._wire.read(min(limit, self.remaining))
+        except PeerLost as error:
+            raise type(error)(f"{error} after {self._length - self.remaining} of {self._length} bytes") from None
+        self.remaining -= len(data)
+        return data
+
+    def borrow(self) -> Plain | None:
+        return self._wire.borrow_input(self.remaining)
+
+
+class _PlainInput:
+    """The wire's input, lent; see `annexd.flow.kernel.Plain`."""
+
+    def __init__(self, wire: Wire, transport: PlainTransport, leftover: bytes) -> None:
+        self._wire = wire
+        self._transport = transport
+        self.fd = transport.lend_input()
+        self.leftover = leftover
+
+    async def ready(self) -> None:
+        self._transport.call_when_readable(self._wire._arrival.wake)
+        stall = self._wire.deadlines.stall
+        await self._wire._arrival.wait(stall, f"the peer has sent nothing for {stall:g} seconds")
+
+    def check(self) -> None:
+        self._wire._departure.check()
+
+    def give_back(self) -> None:
+        os.close(self.fd)
+        self._wire._reading_paused = False
+        self._wire._link.resumeProducing()
+
+
+class _PlainOutput:
+    """The wire's output, lent."""
+
+    leftover = b""
+
+    def __init__(self, wire: Wire, transport: PlainTransport) -> None:
+        self._wire = wire
+        self.fd = transport.lend_output()
+
+    async def ready(self) -> None:
+        await self._wire.flushed()
+
+    def check(self) -> None:
+        self._wire._departure.check()
+
+    def give_back(self) -> None:
+        os.close(self.fd)

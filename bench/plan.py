@@ -1,0 +1,57 @@
+"""How much of everything is measured: in earnest, and as a smoke run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    large_bytes: int
+    large_rounds: int
+    tiny_keys: int
+    tiny_bytes: int
+    tiny_rounds: int
+    check_seconds: float
+    check_rounds: int
+    start_rounds: int
+    idle_sessions: tuple[int, ...]
+    ssh_start_rounds: int
+    section_seconds: float
+    """After this a section is given up, so that nothing can hang."""
+
+    @property
+    def disk_bytes(self) -> int:
+        """The source, one object on each of three repositories, the limit's file, and slack."""
+        return 5 * self.large_bytes + 300 * MIB
+
+
+FULL = Plan(
+    large_bytes=1024 * MIB,
+    large_rounds=5,
+    tiny_keys=500,
+    tiny_bytes=100,
+    tiny_rounds=7,
+    check_seconds=0.7,
+    check_rounds=9,
+    start_rounds=25,
+    idle_sessions=(1, 50, 1000),
+    ssh_start_rounds=9,
+    section_seconds=420.0,
+)
+
+QUICK = Plan(
+    large_bytes=16 * MIB,
+    large_rounds=2,
+    tiny_keys=20,
+    tiny_bytes=100,
+    tiny_rounds=2,
+    check_seconds=0.05,
+    check_rounds=2,
+    start_rounds=2,
+    idle_sessions=(1, 5),
+    ssh_start_rounds=2,
+    section_seconds=30.0,
+)

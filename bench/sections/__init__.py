@@ -1,0 +1,21 @@
+"""What is measured, by name; each section gives its rows."""
+
+from __future__ import annotations
+
+from typing import Callable, Iterator, Mapping
+
+from bench.report import Row
+from bench.scene import Scene
+from bench.sections import check, large, latency, memory, ssh, start, tiny
+
+Section = Callable[[Scene], Iterator[Row]]
+
+SECTIONS: Mapping[str, Section] = {
+    "start": start.rows,
+    "check": check.rows,
+    "tiny": tiny.rows,
+    "large": large.rows,
+    "latency": latency.rows,
+    "memory": memory.rows,
+    "ssh": ssh.rows,
+}

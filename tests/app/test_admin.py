@@ -1,0 +1,112 @@
+"""The registry of sessions, and what the daemon answers about itself."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from annexd import __version__
+from annexd.app.admin import Control, Sessions
+from annexd.errors import ConfigError, Unavailable
+
+
+class Registry(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.sessions = Sessions(Clock(), most=2)
+
+    def test_comes_and_goes(self) -> None:
+        first = self.sessions.open("alice", b"/srv/x", "ssh")
+        second = self.sessions.open("bob", b"/srv/x", "ssh")
+        self.assertEqual([first, second], list(self.sessions))
+        self.sessions.close(first)
+        self.sessions.close(first)
+        self.assertEqual([second], list(self.sessions))
+        self.assertNotEqual(first.id, second.id)
+
+    def test_too_many(self) -> None:
+        first = self.sessions.open("alice", b"/srv/x", "ssh")
+        self.sessions.open("alice", b"/srv/x", "ssh")
+        error = self.assertRaises(Unavailable, self.sessions.open, "alice", b"/srv/x", "ssh")
+        self.assertIn("2 sessions already", str(error))
+        self.sessions.close(first)
+        self.sessions.open("alice", b"/srv/x", "ssh")
+
+    def test_a_request_ends_with_its_session(self) -> None:
+        activity = self.sessions.open("alice", b"/srv/x", "ssh")
+        activity.begin("PUT", b"K")
+        with capturedLogs() as events:
+            self.sessions.close(activity, "the peer vanished")
+        lost = [event for event in events if event.get("result") == "lost"]
+        self.assertEqual(["the peer vanished"], [event["reason"] for event in lost])
+
+
+class Answers(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.sessions = Sessions(self.clock, most=10)
+        self.reload_error = ""
+        self.control = Control(
+            self.clock,
+            self.sessions,
+            lambda: ["unix:/run/annexd/annexd.sock"],
+            lambda: {b"/srv/y\x1b": 0, b"/srv/x": 2},
+            self.reload,
+        )
+
+    def reload(self) -> str:
+        if self.reload_error:
+            raise ConfigError(self.reload_error)
+        return "/etc/annexd.toml"
+
+    def ask(self, kind: bytes) -> dict[str, object]:
+        answer = self.control.answer(kind, {})
+        self.assertTrue(answer.endswith(b"}\n"))
+        document: dict[str, object] = json.loads(answer)
+        return document
+
+    def test_status(self) -> None:
+        self.clock.advance(5)
+        activity = self.sessions.open("al\x1bice", b"/srv/x", "ssh")
+        activity.begin("PUT", b"K\n", 100)
+        activity.moved(60)
+        self.clock.advance(2)
+        self.assertEqual(
+            {
+                "version": __version__,
+                "pid": os.getpid(),
+                "uptime": 7.0,
+                "listeners": ["unix:/run/annexd/annexd.sock"],
+                "repositories": [{"path": "/srv/x", "uses": 2}, {"path": "/srv/y\\x1b", "uses": 0}],
+                "sessions": [
+                    {
+                        "id": 1,
+                        "principal": "al\\x1bice",
+                        "repository": "/srv/x",
+                        "transport": "ssh",
+                        "since": 2.0,
+                        "requests": 0,
+                        "verb": "PUT",
+                        "key": "K\\n",
+                        "bytes": 60,
+                        "total": 100,
+                        "seconds": 2.0,
+                        "rate": 30,
+                    }
+                ],
+            },
+            self.ask(b"status"),
+        )
+
+    def test_reload(self) -> None:
+        self.assertEqual({"reloaded": "/etc/annexd.toml"}, self.ask(b"reload"))
+
+    def test_reload_that_fails(self) -> None:
+        self.reload_error = "f:3: wrong"
+        self.assertEqual({"error": "f:3: wrong"}, self.ask(b"reload"))
+
+    def test_unknown(self) -> None:
+        self.assertIn("does not know the request dance", str(self.ask(b"dance")["error"]))

@@ -1,0 +1,227 @@
+"""The same requests to git-annex's own server and to annexd, on equal repositories: the same in every respect."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from tests.support.annex import Machine
+from tests.support.p2p import Dialogue, shell_command
+from tests.support.p2p_cases import THIRTY, Case, about_content, about_words
+from tests.support.processes import Failed
+from tests.support.servers import Annexd, GitAnnexShell, Server
+
+_MARKER = b"CHECKPRESENT {marker}\n"
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """A repository to be copied for each case, and what ``{name}`` in scripts stands for."""
+
+    repo: Path
+    uuid: str
+    names: dict[bytes, bytes]
+
+    def fill(self, text: bytes, version: int) -> bytes:
+        text = text.replace(b"{V}", b"VALID\n" if version else b"")
+        for name, value in self.names.items():
+            text = text.replace(b"{%s}" % name, value)
+        return text
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a session was answered and what it left behind."""
+
+    answers: bytes
+    code: int
+    left: dict[str, object]
+    said: bytes
+
+
+def make_fixture(machine: Machine, *, bare: bool, version: int) -> Fixture:
+    options = () if version == 10 else (f"annex.version={version}", "annex.autoupgraderepository=false")
+    repo = machine.new("template", bare=bare, settings=options)
+    names = {
+        b"hello": machine.calc_key(repo, b"hello\n", suffix=".txt"),
+        b"empty": b"SHA256-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        b"worm": b"WORM-s3-m1--a b",
+        b"url": b"URL--http://x/y?z=1",
+        b"absent": machine.calc_key(repo, THIRTY),
+        b"nothing": b"MD5-s0--d41d8cd98f00b204e9800998ecf8427e",
+        b"partial": machine.calc_key(repo, THIRTY[::-1], "SHA512"),
+        b"spoilt": machine.calc_key(repo, THIRTY.swapcase()),
+        b"long": machine.calc_key(repo, THIRTY.upper()),
+        b"whole": machine.calc_key(repo, THIRTY.title()),
+        b"worm_absent": b"WORM-s3-m1700000000--x y.txt",
+        b"url_absent": b"URL--http://x/z",
+        b"wrong_size": machine.calc_key(repo, THIRTY).replace(b"-s30-", b"-s9-"),
+        b"marker": b"WORM-s3-m1--the session goes on",
+    }
+    for name, content in ((b"hello", b"hello\n"), (b"empty", b""), (b"worm", b"abc"), (b"url", b"abc"), (b"marker", b"abc")):
+        machine.set_key(repo, names[name], content)
+    git_dir = repo if bare else repo / ".git"
+    (git_dir / "annex" / "tmp").mkdir(exist_ok=True)
+    for name, content in (
+        (b"partial", THIRTY[::-1][:7]),
+        (b"spoilt", b"wrong.."),
+        (b"long", b"x" * 50),
+        (b"whole", THIRTY.title()),
+    ):
+        (git_dir / "annex" / "tmp" / names[name].decode()).write_bytes(content)
+    return Fixture(repo, machine.uuid(repo).decode(), names)
+
+
+class Differential(unittest.SynchronousTestCase):
+    """A bare repository, as servers have them."""
+
+    bare = True
+    version = 10
+
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory(prefix="annexd-differential-")
+        self.addCleanup(scratch.cleanup)
+        self.directory = Path(scratch.name)
+        self.machine = Machine(self.directory / "machine")
+        self.fixture = make_fixture(self.machine, bare=self.bare, version=self.version)
+        self.cases = [(case, version) for case in self.chosen() for version in case.versions]
+
+    def chosen(self) -> list[Case]:
+        return [*about_words(), *about_content()]
+
+    def test_same(self) -> None:
+        """Every case: same answers, same exit code, same objects, partials, locks, transfers and logs."""
+        home = Path(self.machine.env["HOME"])
+        copies = [self._copy(f"annexd-{number}") for number in range(len(self.cases))]
+        annexd = Annexd(home, self.directory / "daemon", *copies)
+        annexd.start()
+        self.addCleanup(annexd.stop)
+        shell = GitAnnexShell(home)
+        with ThreadPoolExecutor(_BATCH) as pool:
+            found = list(pool.map(lambda job: self._compare(job[0], job[1], shell, annexd), enumerate(copies)))
+        different = [text for text in found if text]
+        self.assertFalse(different, f"{len(different)} of {len(found)} differ:\n\n" + "\n\n".join(different))
+
+    def _compare(self, number: int, copy: Path, shell: Server, annexd: Server) -> str:
+        case, version = self.cases[number]
+        own = self._copy(f"shell-{number}")
+        try:
+            wanted = self._ask(shell, own, case, version)
+            seen = self._ask(annexd, copy, case, version)
+        except Failed as error:
+            return f"{case.name} (version {version}): {error}"
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+        return difference(case, version, wanted, seen, self.fixture)
+
+    def _ask(self, server: Server, repo: Path, case: Case, version: int) -> Seen:
+        environment = {**server.env(), **dict(case.environment)}
+        dialogue = Dialogue(server.command(), environment, shell_command(repo, self.fixture.uuid))
+        try:
+            dialogue.send(self._script(case, version))
+            answers, said, code = dialogue.finish()
+        finally:
+            dialogue.close()
+        return Seen(normal(answers), code, left_behind(repo if self.bare else repo / ".git"), said)
+
+    def _script(self, case: Case, version: int) -> bytes:
+        agreed = b"VERSION %d\n" % version if version else b""
+        return agreed + self.fixture.fill(case.script + (_MARKER if case.marked else b""), version)
+
+    def _copy(self, name: str) -> Path:
+        copy = self.directory / name
+        shutil.copytree(self.fixture.repo, copy, symlinks=True, copy_function=shutil.copy2)
+        return copy
+
+
+class WithWorkTree(Differential):
+    bare = False
+
+    def chosen(self) -> list[Case]:
+        return [replace(case, versions=(case.versions[-1],)) for case in about_content()]
+
+
+class OldRepository(Differential):
+    """Repository version 8: content locks are taken on the object files themselves."""
+
+    version = 8
+
+    def chosen(self) -> list[Case]:
+        return [replace(case, versions=(case.versions[-1],)) for case in about_content()]
+
+
+def difference(case: Case, version: int, wanted: Seen, seen: Seen, fixture: Fixture) -> str:
+    """What annexd did that neither git-annex-shell did nor the case allows; empty when nothing."""
+    answers, code, left = wanted.answers, wanted.code, wanted.left
+    if case.instead is not None:
+        hello = b"AUTH-SUCCESS %s\n" % fixture.uuid.encode() + (b"VERSION %d\n" % version if version else b"")
+        answers = hello + fixture.fill(case.instead, version) + (b"SUCCESS\n" if case.marked else b"")
+        code, left = case.code, seen.left
+    lines = []
+    if answers != seen.answers:
+        lines += ["  answers, git-annex-shell (-) and annexd (+):", *changed(answers, seen.answers)]
+    if code != seen.code:
+        lines.append(f"  exit code: git-annex-shell {code}, annexd {seen.code}")
+    for what in left:
+        if left[what] != seen.left[what]:
+            lines.append(f"  left behind in {what}: {left[what]!r}, annexd {seen.left[what]!r}")
+    if not lines:
+        return ""
+    said = f"  stderr: git-annex-shell {wanted.said[-300:]!r}, annexd {seen.said[-300:]!r}"
+    return "\n".join([f"{case.name} (version {version}): {case.script[:200]!r}", *lines, said])
+
+
+def changed(one: bytes, other: bytes) -> list[str]:
+    """The lines that differ, and those around them."""
+    pair = [[repr(line) for line in text.splitlines(keepends=True)] for text in (one, other)]
+    return ["    " + line for line in difflib.unified_diff(*pair, n=1, lineterm="")][2:]
+
+
+def normal(answers: bytes) -> bytes:
+    return re.sub(rb"(?m)^TIMESTAMP \d+$", b"TIMESTAMP n", answers)
+
+
+def left_behind(git_dir: Path) -> dict[str, object]:
+    """What a session can have changed in a repository, without the times."""
+    annex = git_dir / "annex"
+    return {
+        "objects": _contents(annex / "objects"),
+        "partials": _contents(annex / "tmp"),
+        "transfers": sorted(name for name in _contents(annex / "transfer")),
+        "logs": _logs(git_dir),
+    }
+
+
+def _contents(directory: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(directory)): (path.stat().st_mode & 0o7777, path.read_bytes())
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def _logs(git_dir: Path) -> dict[str, list[bytes]]:
+    """The location logs, those in the journal before those on the branch; status and uuid of each line."""
+    logs = {}
+    listed = _git(git_dir, "ls-tree", "-r", "-z", "git-annex").split(b"\0")
+    for entry in filter(None, listed):
+        about, _, name = entry.partition(b"\t")
+        if name.count(b"/") == 2:
+            logs[name.decode(errors="replace")] = _git(git_dir, "cat-file", "blob", about.split()[2].decode())
+    for path in sorted((git_dir / "annex" / "journal").glob("*")):
+        name = re.sub("__?", lambda found: "_" if len(found[0]) == 2 else "/", path.name)
+        logs[name] = path.read_bytes()
+    return {name: sorted(line.partition(b" ")[2] for line in text.splitlines()) for name, text in logs.items()}
+
+
+def _git(git_dir: Path, *argv: str) -> bytes:
+    return subprocess.run(["git", *argv], cwd=git_dir, capture_output=True, check=True, timeout=60).stdout

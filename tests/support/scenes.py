@@ -1,0 +1,106 @@
+"""A served repository, a server, an sshd and clients: what most scenarios begin with."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from tests.support.annex import Machine, litter, objects
+from tests.support.p2p import Dialogue, shell_command
+from tests.support.programs import NEWEST
+from tests.support.servers import Annexd, Server, chosen, forced_command
+from tests.support.sshd import Sshd
+
+
+class Scene(unittest.SynchronousTestCase):
+    """
+    A test with one served repository.
+
+    ``host`` is the machine that has it (``served``, whose git directory is
+    ``git_dir``) and on which ``server`` runs.
+    """
+
+    bare = True
+    settings: tuple[str, ...] = ()
+
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory(prefix="annexd-scene-", ignore_cleanup_errors=True)
+        self.addCleanup(scratch.cleanup)
+        self.directory = Path(scratch.name)
+        self.host = Machine(self.directory / "host")
+        self.served = self.host.new("served", bare=self.bare, settings=self.settings)
+        self.git_dir = self.served if self.bare else self.served / ".git"
+        self.uuid = self.host.uuid(self.served)
+        self.server = self.make_server()
+        self.server.start()
+        self.addCleanup(self.server.stop)
+
+    def make_server(self) -> Server:
+        return chosen(Path(self.host.env["HOME"]), self.directory / "daemon", self.served)
+
+    def annexd(self) -> Annexd:
+        """The server, where a test is about annexd alone."""
+        if not isinstance(self.server, Annexd):
+            raise AssertionError("this test is about annexd")
+        return self.server
+
+    def dialogue(self, server: Server | None = None, **environment: str) -> Dialogue:
+        """A session by hand, without ssh."""
+        server = server or self.server
+        command = shell_command(self.served, self.uuid.decode())
+        dialogue = Dialogue(server.command(), {**server.env(), **environment}, command)
+        self.addCleanup(dialogue.close)
+        return dialogue
+
+    def assert_sound(self) -> None:
+        """
+        The served repository has nothing that fsck would have to mend.
+
+        Each location log says of it what is so, and no unfinished work lies about.
+        """
+        wrong = self.wrong_logs()
+        self.assertEqual(wrong, {}, "location logs that do not say what is so")
+        said = self.host.annex(self.served, "fsck", "--all", "--quiet", seconds=600)
+        self.assertEqual(said, b"")
+        self.host.git(self.served, "fsck", "--strict", "--no-dangling", "--no-progress", seconds=600)
+
+    def wrong_logs(self) -> dict[str, str]:
+        here = objects(self.git_dir)
+        logged = set()
+        said = self.host.annex(self.served, "whereis", "--all", "--json", seconds=600)
+        for line in said.splitlines():
+            entry = json.loads(line)
+            if any(place["uuid"].encode() == self.uuid for place in entry["whereis"]):
+                logged.add(key_file(entry["key"].encode()))
+        wrong = {repr(key): "here, but not in the log" for key in here - logged}
+        return wrong | {repr(key): "in the log, but not here" for key in logged - here}
+
+    def assert_tidy(self, *kinds: str) -> None:
+        """Nothing unfinished is left but these kinds of it (see `litter`)."""
+        left = {kind: names for kind, names in litter(self.git_dir).items() if kind not in kinds}
+        self.assertEqual(left, {})
+
+
+class SshScene(Scene):
+    """The same behind an sshd, with clients; ``ssh_config`` is that of a user with all rights."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sshd = Sshd(self.directory / "sshd")
+        self.sshd.start()
+        self.addCleanup(self.sshd.stop)
+        self.ssh_config = self.sshd.admit("alice", forced_command(self.server))
+        self.url = f"ssh://gateway{self.served}"
+
+    def client(self, name: str = "client", version: str = NEWEST, ssh_config: Path | None = None) -> Machine:
+        return Machine(self.directory / name, version, ssh_config or self.ssh_config)
+
+
+def key_file(key: bytes) -> bytes:
+    """The name of a key's file."""
+    escapes = {b"&": b"&a", b"%": b"&s", b":": b"&c", b"/": b"%"}
+    return re.sub(rb"[&%:/]", lambda found: escapes[found[0]], key)

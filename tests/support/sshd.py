@@ -1,0 +1,136 @@
+"""A real sshd on a high loopback port, with keys and settings of its own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from tests.support.processes import Failed, descendants, run, stop_all
+from tests.support.programs import SYSTEM_PATH, program
+
+_SETTINGS = """\
+ListenAddress 127.0.0.1:{port}
+HostKey {directory}/host_key
+AuthorizedKeysFile {directory}/authorized_keys
+PidFile none
+UsePAM {pam}
+PermitRootLogin yes
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+KexAlgorithms curve25519-sha256
+MaxStartups 100
+MaxSessions 100
+UseDNS no
+PrintMotd no
+LogLevel ERROR
+"""
+
+_CLIENT_SETTINGS = """\
+Host *
+  HostName 127.0.0.1
+  Port {port}
+  User {user}
+  IdentityFile {directory}/{key}
+  IdentitiesOnly yes
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+"""
+
+_TRIES = 5
+_START_SECONDS = 5.0
+
+
+class Sshd:
+    """
+    An sshd that runs as the current user and lets in the keys that `admit` made.
+
+    ``port`` is fresh for each one; `stop` ends it with every connection.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.user = pwd.getpwuid(os.geteuid()).pw_name
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._env = {"PATH": SYSTEM_PATH}
+        directory.mkdir(parents=True)
+        directory.chmod(0o755)
+        (directory / "authorized_keys").touch()
+        self._make_key("host_key")
+
+    def admit(self, key: str, forced_command: str, options: str = "restrict") -> Path:
+        """
+        Let a new key in, for one command only; the ssh_config that uses it.
+
+        ``options`` is what stands before ``command=`` in authorized_keys.
+        """
+        public = self._make_key(key).read_text()
+        quoted = forced_command.replace('"', '\\"')
+        with open(self.directory / "authorized_keys", "a") as keys:
+            keys.write(f'{options},command="{quoted}" {public}')
+        config = self.directory / f"{key}.config"
+        config.write_text(
+            _CLIENT_SETTINGS.format(port=self.port, user=self.user, directory=self.directory, key=key)
+        )
+        return config
+
+    def start(self) -> None:
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        for _ in range(_TRIES):  # another process may take the port meanwhile
+            self.port = _free_port()
+            if self._listens():
+                return
+        raise Failed(f"sshd does not start: {(self.directory / 'log').read_text()}")
+
+    def _listens(self) -> bool:
+        settings = self.directory / "sshd_config"
+        settings.write_text(_SETTINGS.format(port=self.port, directory=self.directory, pam="no"))
+        with open(self.directory / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                [program("sshd", "openssh-server"), "-D", "-e", "-f", str(settings)],
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + _START_SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return True
+            time.sleep(0.02)
+        self.stop()
+        return False
+
+    def sessions(self) -> list[int]:
+        """The processes that serve connections, and what runs in them."""
+        return [] if self._process is None else descendants(self._process.pid)
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        sessions = descendants(process.pid)
+        process.terminate()
+        process.wait(10)
+        stop_all(sessions)
+
+    def _make_key(self, name: str) -> Path:
+        path = self.directory / name
+        keygen = program("ssh-keygen", "openssh-client")
+        run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", path, cwd=self.directory, env=self._env)
+        return path.with_suffix(".pub")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
