@@ -92,7 +92,7 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{name}: {value}" for name, value in self.machine.items()]
         lines.append(
-            "median [least-most]; ratio = right column / left column; goals are for the ratio (x) or the value"
+            "median [least-most]; ratio = right column / left column; goals with x are for the ratio"
         )
         lines.append("")
         lines.append(_line("measure", "unit", "against", self.ours, "ratio", "goal", ""))

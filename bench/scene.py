@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import time
 from dataclasses import dataclass
 from typing import Iterator, Sequence
 
@@ -38,16 +38,10 @@ class Scene:
         return (*self.sides, self.synced) if self.synced else self.sides
 
     def rounds(self, count: int) -> Iterator[None]:
-        """
-        Leave what the round before has left to the disk behind.  The first
-        round warms up both sides and the caches; whoever measures drops it.
-        """
+        """Each begins when the disk has all that the one before left to it."""
         for _ in range(count):
             os.sync()
             yield
-
-    def clock(self) -> float:
-        return time.perf_counter()
 
 
 def prepare(place: Place, plan: Plan, against_itself: bool, cipher: str) -> Scene:
@@ -85,8 +79,6 @@ def _seed(place: Place, side: Side, seeds: Sequence[Content]) -> None:
 
 def _tiny_contents(place: Place, name: str, plan: Plan) -> Sequence[Content]:
     """All in one file, one after the other."""
-    import hashlib
-
     size = plan.tiny_bytes
     data = os.urandom(size * plan.tiny_keys)
     path = place.directory / name

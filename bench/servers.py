@@ -13,6 +13,8 @@ from bench.client import Session
 from bench.place import Missing, Place, Repository
 from bench.processes import cpu_seconds, within
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 class Side(Protocol):
     name: str
@@ -59,7 +61,7 @@ class Daemon:
 
     def __init__(self, place: Place, synced: Sequence[Repository], unsynced: Sequence[Repository]) -> None:
         self.socket = str(place.directory / "annexd.sock")
-        self.shell = program("annexd-shell", "annexd.client.annexd_shell")
+        self.shell = program("annexd-shell", str(ROOT / "annexd" / "client" / "annexd-shell"))
         config = place.directory / "annexd.toml"
         config.write_text(
             "".join(
@@ -77,9 +79,8 @@ class Daemon:
             self.socket,
         ]
         self._place = place
-        root = str(Path(__file__).parent.parent)
         self.process = place.processes.start(
-            argv, place.environment, subprocess.DEVNULL, subprocess.PIPE, place.errors, cwd=root
+            argv, place.environment, subprocess.DEVNULL, subprocess.PIPE, place.errors, cwd=str(ROOT)
         )
         self._await_ready(60.0)
 
@@ -111,12 +112,10 @@ class Annexd:
         return cpu_seconds(self.daemon.process.pid)
 
 
-def program(name: str, module: str) -> Sequence[str]:
-    """As installed beside this Python, else out of the checkout."""
+def program(name: str, *otherwise: str) -> Sequence[str]:
+    """As installed beside this Python; else out of the checkout."""
     beside = Path(sys.executable).with_name(name)
-    if beside.exists():
-        return [str(beside)]
-    return [sys.executable, "-m", module]
+    return [str(beside)] if beside.exists() else otherwise
 
 
 def wrapper() -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from annexd import __version__
@@ -21,22 +22,42 @@ from annexd.sessions.activity import Activity
 _log = Logger()
 
 
-class Sessions:
-    """The sessions that are open; no more than ``most`` at a time."""
+Stop = Callable[[], None]
 
-    def __init__(self, clock: IReactorTime, most: int) -> None:
+_WAITING = ("", "NOTIFYCHANGE")
+# Nothing is lost when a session ends while it does this.
+
+_POLL_S = 0.05
+
+
+class Sessions:
+    """
+    The sessions that are open; no more than ``most`` at a time.  With
+    ``detailed`` they report also the requests that are too many to be of
+    interest.
+    """
+
+    def __init__(self, clock: IReactorTime, most: int, detailed: bool = False) -> None:
         self.most = most
+        self.detailed = detailed
         self._clock = clock
         self._open: dict[int, Activity] = {}
+        self._stops: dict[int, Stop] = {}
         self._last_id = 0
 
-    def open(self, principal: str, repository: bytes, transport: str) -> Activity:
-        """Raises `Unavailable` when there are too many."""
+    def open(self, principal: str, repository: bytes, transport: str, stop: Stop | None = None) -> Activity:
+        """
+        ``stop`` ends the session when the daemon does.  Raises `Unavailable`
+        when there are too many.
+        """
         if len(self._open) >= self.most:
             raise Unavailable(f"annexd serves {self.most} sessions already, try again later")
         self._last_id += 1
         activity = Activity(self._clock, self._last_id, principal, repository, transport)
+        activity.detailed = self.detailed
         self._open[activity.id] = activity
+        if stop is not None:
+            self._stops[activity.id] = stop
         _log.debug(
             "#{session} {principal} comes to {repository} by {transport}",
             session=activity.id,
@@ -50,6 +71,7 @@ class Sessions:
         """A request that is still under way is lost, for ``reason``."""
         if self._open.pop(activity.id, None) is None:
             return
+        self._stops.pop(activity.id, None)
         activity.end("lost", reason or "the session ended")
         _log.debug(
             "#{session} {principal} leaves after {requests} requests {reason}",
@@ -58,6 +80,20 @@ class Sessions:
             requests=activity.requests,
             reason=reason,
         )
+
+    async def drain(self, seconds: float) -> None:
+        """
+        Stop the sessions that do nothing, and those that do something as soon
+        as they have done it; returns when all have ended or the time is over.
+        """
+        end = self._clock.seconds() + seconds
+        while True:
+            for activity in self:
+                if activity.verb in _WAITING and (stop := self._stops.pop(activity.id, None)):
+                    stop()
+            if not self._open or self._clock.seconds() >= end:
+                return
+            await deferLater(self._clock, _POLL_S)
 
     def __iter__(self) -> Iterator[Activity]:
         return iter(list(self._open.values()))

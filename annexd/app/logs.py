@@ -8,7 +8,7 @@ terminal could take for a command or a reader for another line.
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -49,7 +49,7 @@ def _spelled(character: str) -> str:
 
 
 class Lines:
-    """One format of lines; ``journal`` leaves the time to whoever collects them."""
+    """One format of lines, ``human`` or ``json``; ``journal`` leaves the time to whoever collects them."""
 
     def __init__(self, name: str, journal: bool = False) -> None:
         self._format: Format = _json if name == "json" else self._human
@@ -77,12 +77,14 @@ class Printer:
     and worse, unless everything is wanted.
     """
 
-    def __init__(self, output: IO[str], lines: Lines, level: str = "info") -> None:
+    def __init__(self, output: IO[str], log_format: str, level: str = "info", journal: bool = False) -> None:
         self._output = output
-        self._lines = lines
-        self.set_level(level)
+        self._journal = journal
+        self.use(log_format, level)
 
-    def set_level(self, level: str) -> None:
+    def use(self, log_format: str, level: str) -> None:
+        """From now on."""
+        self._lines = Lines(log_format, self._journal)
         self._least = _ORDER[LEVELS[level]]
         self._least_foreign = self._least if level == "debug" else max(self._least, _ORDER[LogLevel.warn])
 
@@ -99,12 +101,18 @@ class Printer:
             pass
 
 
-def printer(
-    log_format: str, level: str, environ: Mapping[str, str], output: IO[str] | None = None
-) -> Printer:
-    """To stderr, unless ``output`` says otherwise."""
-    journal = output is None and "JOURNAL_STREAM" in environ
-    return Printer(sys.stderr if output is None else output, Lines(log_format, journal), level)
+def printer(log_format: str, level: str, environ: Mapping[str, str], output: IO[str]) -> Printer:
+    """``environ`` says whether the journal is at the other end."""
+    return Printer(output, log_format, level, _is_journal(output, environ.get("JOURNAL_STREAM", "")))
+
+
+def _is_journal(output: IO[str], stream: str) -> bool:
+    """``stream`` is the device and the inode of what systemd gave to the first process."""
+    try:
+        status = os.fstat(output.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"
 
 
 def _request(event: LogEvent) -> str:

@@ -56,7 +56,10 @@ def _section(nothing: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) 
         return [nothing]
     table = [heads, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
 
 
 def size(count: float) -> str:

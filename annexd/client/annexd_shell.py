@@ -1,5 +1,5 @@
 #!/bin/sh
-''':'
+""":"
 # annexd-shell: what sshd runs in the place of git-annex-shell.
 #
 # It hands its standard input, output and error to the daemon over a unix
@@ -17,14 +17,16 @@ done
 command -v python3 >/dev/null && exec python3 -I -S -B -X utf8 "$self" "$@"
 echo "annexd-shell: there is no python3 on this machine" >&2
 exit 1
-'''
+"""
 
+import _socket
 import posix
 import sys
 
-import _socket
-
 VERSION = "0.1.0"
+
+Words = list[bytes]
+Values = dict[bytes, bytes]
 
 USAGE = """\
 usage: annexd-shell [--socket PATH] [--user NAME] [-c COMMAND]
@@ -69,35 +71,35 @@ class Problem(Exception):
 class Call:
     """What the command line asks for; names and values are bytes."""
 
-    def __init__(self, arguments, environ):
-        self.options = {}
-        self.command = None
+    def __init__(self, arguments: Words, environ: Values) -> None:
+        self.options: Values = {}
+        self.command = b""
         rest = self.read_options(arguments)
         if rest[:1] == [b"-c"]:
             while rest[:1] == [b"-c"]:
                 rest = rest[1:]
             self.command = rest[0] if len(rest) == 1 else as_line(rest)
-            self.read_forced(environ.get(b"SSH_ORIGINAL_COMMAND"))
+            self.read_forced(environ.get(b"SSH_ORIGINAL_COMMAND", b""))
         elif rest:
             self.command = as_line(rest)
         else:
-            self.command = environ.get(b"SSH_ORIGINAL_COMMAND")
+            self.command = environ.get(b"SSH_ORIGINAL_COMMAND", b"")
 
-    def read_options(self, arguments):
+    def read_options(self, arguments: Words) -> Words:
         """The first of each counts: what a client may have been let add comes later."""
         while arguments and arguments[0].startswith(b"--"):
             name, equals, value = arguments[0].partition(b"=")
             if name not in (b"--socket", b"--user", b"--help", b"--version"):
-                raise Problem("there is no option %s; see annexd-shell --help" % text(name))
+                raise Problem(f"there is no option {text(name)}; see annexd-shell --help")
             arguments = arguments[1:]
             if name in (b"--socket", b"--user") and not equals:
                 if not arguments:
-                    raise Problem("%s needs a value" % text(name))
+                    raise Problem(f"{text(name)} needs a value")
                 value, arguments = arguments[0], arguments[1:]
             self.options.setdefault(name[2:], value)
         return arguments
 
-    def read_forced(self, original):
+    def read_forced(self, original: bytes) -> None:
         """
         As a login shell: sshd passes what authorized_keys says to ``-c``, and
         only then is there another text in SSH_ORIGINAL_COMMAND.
@@ -112,16 +114,16 @@ class Call:
                 self.command = original
 
 
-def as_line(words):
+def as_line(words: Words) -> bytes:
     quoted = (b"'" + word.replace(b"'", b"'\\''") + b"'" for word in words)
     return b"git-annex-shell " + b" ".join(quoted) if words else b""
 
 
-def text(data):
+def text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def socket_path(options, environ):
+def socket_path(options: Values, environ: Values) -> bytes:
     path = options.get(b"socket") or environ.get(b"ANNEXD_SOCKET")
     if path:
         return path
@@ -134,11 +136,11 @@ def socket_path(options, environ):
         return runtime + b"/annexd/annexd.sock"
 
 
-def connect(path):
+def connect(path: bytes) -> _socket.socket:
     import time
 
     if len(path) > 107:
-        raise Problem("the path of the socket is too long: %s" % text(path))
+        raise Problem(f"the path of the socket is too long: {text(path)}")
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     connection.settimeout(CONNECT_SECONDS)
     end = time.monotonic() + CONNECT_SECONDS
@@ -149,15 +151,15 @@ def connect(path):
             return connection
         except BlockingIOError:  # as many wait to be let in as can
             if time.monotonic() > end:
-                raise Problem("the daemon at %s takes no more connections now" % text(path)) from None
+                raise Problem(f"the daemon at {text(path)} takes no more connections now") from None
             time.sleep(RETRY_SECONDS)
         except (FileNotFoundError, ConnectionRefusedError):
-            raise Problem("no annexd is running at %s" % text(path)) from None
+            raise Problem(f"no annexd is running at {text(path)}") from None
         except OSError as error:
-            raise Problem("the daemon at %s cannot be reached: %s" % (text(path), error)) from None
+            raise Problem(f"the daemon at {text(path)} cannot be reached: {error}") from None
 
 
-def frame(call, environ):
+def frame(call: Call, environ: Values) -> bytes:
     fields = [b"shell", b"command=" + call.command]
     if call.options.get(b"user"):
         fields.append(b"user=" + call.options[b"user"])
@@ -172,14 +174,14 @@ def frame(call, environ):
     return len(body).to_bytes(4, "big") + body
 
 
-def send(connection, data):
+def send(connection: _socket.socket, data: bytes) -> None:
     """The descriptors travel with the first byte."""
     standard = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2))
     sent = connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, standard)])
     connection.sendall(data[sent:])
 
 
-def receive(connection, count):
+def receive(connection: _socket.socket, count: int) -> bytes:
     data = b""
     while len(data) < count:
         more = connection.recv(count - len(data))
@@ -189,13 +191,14 @@ def receive(connection, count):
     return data
 
 
-def wait(connection):
+def wait(connection: _socket.socket) -> int:
     """Until the daemon says the exit code, which it may have done already."""
+    connection.settimeout(0)
     try:
-        code = connection.recv(16, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        code = connection.recv(16, _socket.MSG_PEEK)
         if code.endswith(b"\n"):
             return int(code)
-    except OSError:
+    except BlockingIOError:
         pass
     connection.settimeout(None)
     posix.dup2(connection.fileno(), 3)
@@ -210,7 +213,7 @@ def wait(connection):
     return int(connection.recv(16) or 1)
 
 
-def run(argv, environ):
+def run(argv: Words, environ: Values) -> int:
     """Become another program; the way back to the daemon closes with that."""
     places = environ.get(b"PATH", b"") + b":" + STANDARD_PATH
     if b"/" in argv[0]:
@@ -222,10 +225,10 @@ def run(argv, environ):
             posix.execve(candidate, argv, environ)
         except OSError:
             pass
-    raise Problem("%s cannot be run here" % text(argv[0]))
+    raise Problem(f"{text(argv[0])} cannot be run here")
 
 
-def open_standard():
+def open_standard() -> None:
     """Whoever called may have closed some; nothing else must come to have these numbers."""
     for fd in (0, 1, 2):
         try:
@@ -235,10 +238,10 @@ def open_standard():
             posix.set_inheritable(fd, True)
 
 
-def act(arguments, environ):
+def act(arguments: Words, environ: Values) -> int:
     call = Call(arguments, environ)
     if b"help" in call.options or b"version" in call.options:
-        posix.write(1, (USAGE if b"help" in call.options else "annexd-shell %s\n" % VERSION).encode())
+        posix.write(1, (USAGE if b"help" in call.options else f"annexd-shell {VERSION}\n").encode())
         return 0
     if not call.command:
         raise Problem("there is no interactive shell here, only git and git-annex commands are served")
@@ -251,13 +254,13 @@ def act(arguments, environ):
         length = int.from_bytes(receive(connection, 4), "big")
         argv = receive(connection, length).split(b"\0")
     except _socket.timeout:
-        raise Problem("the daemon has not answered within %d seconds" % ANSWER_SECONDS) from None
+        raise Problem(f"the daemon has not answered within {ANSWER_SECONDS:g} seconds") from None
     except OSError as error:
-        raise Problem("the daemon went away: %s" % error) from None
+        raise Problem(f"the daemon went away: {error}") from None
     return run(argv, environ)
 
 
-def main():
+def main() -> int:
     try:
         open_standard()
         arguments = [argument.encode("utf-8", "surrogateescape") for argument in sys.argv[1:]]

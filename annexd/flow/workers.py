@@ -27,8 +27,11 @@ class Pool(Protocol):
 
 
 class Workers(Protocol):
-    disk: Pool
-    bulk: Pool
+    @property
+    def disk(self) -> Pool: ...
+
+    @property
+    def bulk(self) -> Pool: ...
 
 
 class ThreadedPool:

@@ -4,10 +4,10 @@ their way into the git-annex branch.
 
 Both are done under the lock that git-annex's own processes take, and a file
 left in the journal is always safe: whoever commits next, annexd or git-annex,
-takes all that is there.  git-annex's private index (annex/index) is left
-alone: its companion annex/index.lck then names an older commit than the
-branch is at, and git-annex, before it commits, merges the branch into its
-index by itself, as it must after a push.
+takes all that is there.  git-annex's private index (annex/index) is left as
+it is, and what says which commit it matches (annex/index.lck) is removed, so
+that git-annex merges the branch into its index before it commits, as it must
+after a push.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from annexd.protocol.keys import Key
 from annexd.repo import presence, trees
 from annexd.repo.git import BranchLocked, Git
 from annexd.repo.layout import Layout, journal_name
-from annexd.repo.locks import FileLock, lock
+from annexd.repo.locks import lock
 from annexd.repo.modes import Modes, change_mode
+from annexd.repo.othertmp import replace_file
 from annexd.repo.settings import Settings
 
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
@@ -104,23 +105,11 @@ class Branch:
         return private, presence.complete(public)
 
     def _write(self, journal: bytes, file: bytes, content: bytes) -> None:
-        """Put a file into the journal, whole or not at all; the journal is locked."""
-        modes, layout = self._modes, self._layout
-        temporary = os.path.join(layout.othertmp, file)
-        with (
-            _refusing(file),
-            _released(lock(layout.othertmp_lock, exclusive=False, seconds=_LOCK_SECONDS)),
-            _removed_on_error(temporary),
-        ):
-            modes.make_dirs(layout.othertmp, layout.annex)  # git-annex removes it when it finds it unlocked
-            modes.make_dirs(journal, layout.annex)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            with open(fd, "wb", buffering=0) as out:
-                out.write(content)
-                modes.created_file(fd)
-                if self._durable:
-                    os.fsync(fd)
-            os.rename(temporary, os.path.join(journal, file))
+        """Put a file into the journal, which is locked."""
+        path = os.path.join(journal, file)
+        with _refusing(path):
+            self._modes.make_dirs(journal, self._layout.annex)
+            replace_file(self._layout, self._modes, path, content, durable=self._durable)
             if self._durable:
                 _sync([journal])
 
@@ -174,6 +163,7 @@ class Branch:
                 return
             commit = self._git.write_commit(changed, message, head)
             self._settle_objects(commit.object_files)
+            self._disown_index()
             try:
                 if self._git.move_branch(commit.name, head):
                     self._settle_branch()
@@ -182,6 +172,18 @@ class Branch:
                 if self._clock() >= end:
                     raise
             self._sleep(_PAUSE_S)
+
+    def _disown_index(self) -> None:
+        """
+        Tell git-annex that its index no longer is what the branch is.
+
+        It would find out by itself, but a process that has looked at the
+        branch already and now waits for the journal would commit its index
+        as it is, and repair that with a second commit: what the branch says
+        now would be missing in between, and for good if it were killed there.
+        """
+        with _refusing(self._layout.index_state), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._layout.index_state)
 
     def _settle_objects(self, files: tuple[bytes, ...]) -> None:
         """libgit2 knows neither core.sharedRepository nor one repository's wish for fsync."""
@@ -208,9 +210,11 @@ class Branch:
         with _refusing(self._layout.journal_lock):
             self._modes.make_dirs(self._layout.annex, self._layout.git_dir)
             held = lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
-        with _released(held):
+        try:
             self._modes.created_file(held.fd)
             yield
+        finally:
+            held.release()
 
 
 def branch_path(file: bytes) -> bytes:
@@ -262,24 +266,6 @@ def _sync(paths: Iterable[bytes]) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-@contextlib.contextmanager
-def _released(held: FileLock) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        held.release()
-
-
-@contextlib.contextmanager
-def _removed_on_error(path: bytes) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        raise
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ BRANCH = b"refs/heads/git-annex"
 
 _BRANCH = BRANCH.decode("ascii")
 _NOT_ANGLED = re.compile(r"[<>\n\0]")
+_TRIES = 5
 _MOVED_ON = "old reference value does not match"
 
 
@@ -229,7 +230,14 @@ class _Writing:
         return self._write(ObjectType.TREE, trees.joined(entries))
 
     def _write(self, kind: ObjectType, content: bytes) -> str:
-        name = str(self._repository.write(kind, content))
+        for _ in range(_TRIES):
+            try:
+                name = str(self._repository.write(kind, content))
+                break
+            except OSError as error:  # git gc removes a directory that it finds empty, even one made just now
+                failed = error
+        else:
+            raise failed
         self.names.append(name)
         return name
 

@@ -44,10 +44,10 @@ class Modes:
         except FileExistsError:
             return []
         except FileNotFoundError:
-            if not path.startswith(below + b"/"):
+            parent = os.path.dirname(path)
+            if not parent.startswith(below + b"/"):
                 raise
-            made = self.make_dirs(os.path.dirname(path), below)
-            return made + self.make_dirs(path, below)
+            return self.make_dirs(parent, below) + self.make_dirs(path, below)
         if self.shared is not None:
             change_mode(path, self.directory)
         return [path]
@@ -92,12 +92,12 @@ class Modes:
         Whoever else works there freezes it again when he is done, maybe
         while we are in it, so it may take a few tries.
         """
-        for last in (False,) * _TRIES + (True,):
+        for tries_left in reversed(range(_TRIES)):
             self.thaw_dir(path)
             try:
                 return act()
             except PermissionError:
-                if last:
+                if not tries_left:
                     raise
             finally:
                 with contextlib.suppress(FileNotFoundError):

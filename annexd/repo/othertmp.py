@@ -13,9 +13,9 @@ _LOCK_SECONDS = 30.0  # whoever cleans up there holds it exclusively, for moment
 _SERIAL = itertools.count()
 
 
-def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes) -> None:
+def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes, *, durable: bool = False) -> None:
     """
-    Give ``path`` this content, whole or not at all.
+    Give ``path`` this content, whole or not at all; ``durable``: even if the power fails right afterwards.
 
     What a crash leaves half-written is in annex/othertmp, which git-annex
     empties when nobody has it locked.
@@ -29,6 +29,9 @@ def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes) -> N
         try:
             with open(fd, "wb", buffering=0) as out:
                 out.write(content)
+                modes.created_file(fd)
+                if durable:
+                    os.fsync(fd)
             os.rename(temporary, path)
         except BaseException:
             os.unlink(temporary)

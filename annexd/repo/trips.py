@@ -103,8 +103,8 @@ class _GatedPool:
         self._gate = gate
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._pool.run(self._gated, function, *args, **kwargs)
+        def gated() -> T:
+            with self._gate:
+                return function(*args, **kwargs)
 
-    def _gated(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._gate:
-            return function(*args, **kwargs)
+        return await self._pool.run(gated)

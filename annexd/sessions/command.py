@@ -280,7 +280,7 @@ class Environment:
         return wanted.directory if self.directory is None else self._plain(wanted.directory)
 
     def _plain(self, path: bytes) -> bytes:
-        """Absolute, without ``.``, ``..`` and doubled slashes; ``~/x``, ``/~/x`` and ``x`` are in ``home``."""
+        """Absolute, without dots and doubled slashes; ``~/x``, ``/~/x`` and ``x`` are in ``home``."""
         for prefix in (b"~/", b"/~/"):
             if path.startswith(prefix):
                 path = b"./" + path[len(prefix) :]

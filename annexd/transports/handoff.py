@@ -300,7 +300,7 @@ def listen(reactor: IReactorUNIX, path: str, door: Door) -> IListeningPort:
     """
     mask = os.umask(0o177)
     try:
-        return reactor.listenUNIX(os.fsencode(path), door, backlog=_BACKLOG, mode=0o600)
+        return reactor.listenUNIX(path, door, backlog=_BACKLOG, mode=0o600)
     except CannotListenError as error:
         reason = os.strerror(getattr(error.socketError, "errno", None) or errno.EINVAL)
         raise ConfigError(f"{path}: {reason}") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import tempfile
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -113,7 +115,7 @@ class Requests(SynchronousTestCase):
 class Levels(SynchronousTestCase):
     def printed(self, level: str, namespace: str) -> list[str]:
         output = io.StringIO()
-        log = Logger(namespace=namespace, observer=Printer(output, Lines("human", journal=True), level))
+        log = Logger(namespace=namespace, observer=Printer(output, "human", level, journal=True))
         log.debug("d")
         log.info("i")
         log.warn("w")
@@ -129,9 +131,20 @@ class Levels(SynchronousTestCase):
         self.assertEqual(list("we"), self.printed("info", "twisted.x"))
         self.assertEqual(list("diwe"), self.printed("debug", "twisted.x"))
 
+    def test_the_journal_is_known_by_its_inode(self) -> None:
+        with tempfile.TemporaryFile("w+") as output:
+            status = os.fstat(output.fileno())
+            for stream, first in ((f"{status.st_dev}:{status.st_ino}", "<6>"), ("1:2", "20")):
+                output.seek(0)
+                Logger(
+                    namespace="annexd", observer=printer("human", "info", {"JOURNAL_STREAM": stream}, output)
+                ).info("x")
+                output.seek(0)
+                self.assertTrue(output.read().startswith(first))
+
     def test_a_reader_that_left_is_no_matter(self) -> None:
         class Broken(io.StringIO):
             def write(self, text: str) -> int:
                 raise BrokenPipeError
 
-        Logger(namespace="annexd", observer=Printer(Broken(), Lines("json"))).info("x")
+        Logger(namespace="annexd", observer=Printer(Broken(), "json")).info("x")

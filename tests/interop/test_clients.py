@@ -26,7 +26,19 @@ class _Commands(SshScene):
         self.one.annex(self.first, "sync", "-q", "--no-content", "-m", "first")
         self.second = self.two.clone(self.url, "second")
 
-    def test_copy_get_drop(self) -> None:
+    def test_every_day(self) -> None:
+        """In one go, for setting the scene costs more than the commands."""
+        self._copy_and_get()
+        self._move()
+        self._sync()
+        if self.version != OLDEST:  # `push` and `pull` came later
+            self._push_and_pull()
+        self.assert_sound()
+        self.assert_tidy()
+        for machine, repo in ((self.one, self.first), (self.two, self.second)):
+            self.assertEqual(machine.annex(repo, "fsck", "--quiet"), b"")
+
+    def _copy_and_get(self) -> None:
         one, two = self.one, self.two
         one.annex(self.first, "copy", "-q", "--to", "origin")
         self._assert_served(*self.keys)
@@ -34,37 +46,55 @@ class _Commands(SshScene):
         one.annex(self.first, "fsck", "-q", "--from", "origin")
         one.annex(self.first, "drop", "-q", ".")  # origin has it, and locks it meanwhile
         self.assertFalse((self.first / "big").exists())
+        two.git(self.second, "fetch", "-q")
         two.annex(self.second, "get", "-q", ".")
         self.assertEqual((self.second / "big").read_bytes(), bytes(range(256)) * 40_000)
         self.assertEqual((self.second / "empty").read_bytes(), b"")
-        two.annex(self.second, "drop", "-q", "--from", "origin", ".")
-        self._assert_served()
-        self._finish()
 
-    def test_move(self) -> None:
-        self.one.annex(self.first, "move", "-q", "--to", "origin", "small", "big")
+    def _move(self) -> None:
+        self.two.annex(self.second, "drop", "-q", "--from", "origin", ".")
+        self._assert_served()
+        self.two.annex(self.second, "move", "-q", "--to", "origin", "small", "big")
         self._assert_served(self.keys[0], self.keys[2])
-        self.assertFalse((self.first / "big").exists())
+        self.assertFalse((self.second / "big").exists())
         self.two.annex(self.second, "move", "-q", "--from", "origin", "small")
         self._assert_served(self.keys[2])
         self.assertEqual((self.second / "small").read_bytes(), b"small\n")
-        self._finish()
 
-    def test_sync(self) -> None:
-        self.one.annex(self.first, "sync", "-q", "--content")
-        self._assert_served(*self.keys)
-        self.two.annex(self.second, "sync", "-q", "--content")
-        self.assertEqual((self.second / "sub dir" / "with spaces").read_bytes(), b"spaces\n")
+    def _sync(self) -> None:
         (self.second / "more").write_bytes(b"more\n")
         self.two.annex(self.second, "add", "-q", "more")
         self.two.annex(self.second, "sync", "-q", "--content", "-m", "more")
         self.one.annex(self.first, "sync", "-q", "--content")
+        self._assert_served(*self.keys, self.one.key(self.first, "more"))
         self.assertEqual((self.first / "more").read_bytes(), b"more\n")
+        two = self.two.uuid(self.second)
         self.assertEqual(
-            self.one.holders(self.first, self.keys[0]),
-            {self.uuid, self.one.uuid(self.first), self.two.uuid(self.second)},
+            self.one.holders(self.first, self.keys[0]), {self.uuid, self.one.uuid(self.first), two}
         )
-        self._finish()
+
+    def _push_and_pull(self) -> None:
+        (self.first / "pushed").write_bytes(b"pushed\n")
+        self.one.annex(self.first, "add", "-q", "pushed")
+        self.one.git(self.first, "commit", "-q", "-m", "pushed")
+        self.one.annex(self.first, "push", "-q")
+        self.two.annex(self.second, "pull", "-q")
+        self.assertEqual((self.second / "pushed").read_bytes(), b"pushed\n")
+
+    def _add(self, name: str, content: bytes) -> bytes:
+        path = self.first / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        self.one.annex(self.first, "add", "-q", name)
+        return self.one.key(self.first, name)
+
+    def _assert_served(self, *keys: bytes) -> None:
+        self.assertEqual(objects(self.git_dir), set(map(key_file, keys)))
+        self.assertEqual(self.wrong_logs(), {})
+
+
+class Newest(_Commands):
+    version = NEWEST
 
     def test_lost_content(self) -> None:
         """What the server lost behind everybody's back is noticed."""
@@ -78,40 +108,8 @@ class _Commands(SshScene):
         self.one.annex(self.first, "copy", "-q", "--to", "origin", "small")
         self._assert_served(*self.keys)
 
-    def _add(self, name: str, content: bytes) -> bytes:
-        path = self.first / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        self.one.annex(self.first, "add", "-q", name)
-        return self.one.key(self.first, name)
 
-    def _assert_served(self, *keys: bytes) -> None:
-        self.assertEqual(objects(self.git_dir), set(map(key_file, keys)))
-        self.assertEqual(self.wrong_logs(), {})
-
-    def _finish(self) -> None:
-        self.assert_sound()
-        self.assert_tidy()
-        for machine, repo in ((self.one, self.first), (self.two, self.second)):
-            self._assert_fsck(machine, repo)
-
-    def _assert_fsck(self, machine: Machine, repo: Path) -> None:
-        self.assertEqual(machine.annex(repo, "fsck", "--quiet"), b"")
-
-
-class Newest(_Commands):
-    version = NEWEST
-
-    def test_push_and_pull(self) -> None:
-        """`push` and `pull` exist since 2023."""
-        self.one.annex(self.first, "push", "-q")
-        self._assert_served(*self.keys)
-        self.two.annex(self.second, "pull", "-q")
-        self.assertEqual((self.second / "small").read_bytes(), b"small\n")
-        self._finish()
-
-
-class Middle(Newest):
+class Middle(_Commands):
     version = MIDDLE
 
 
@@ -119,7 +117,7 @@ class Oldest(_Commands):
     version = OLDEST
 
 
-class IntoWorkTree(Newest):
+class IntoWorkTree(_Commands):
     """The served repository has a work tree."""
 
     bare = False

@@ -22,7 +22,7 @@ def lines_of(chunks: Iterable[bytes]) -> list[bytes]:
 
 
 def every_way(stream: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """The lines of ``stream``, fed whole, byte by byte, and with the beginning of something else behind it."""
+    """The lines of ``stream``, fed whole, byte by byte, and with trailing bytes."""
     yield "whole", lines_of([stream])
     yield "byte by byte", lines_of(stream[i : i + 1] for i in range(len(stream)))
     lines = lines_of([stream + TRAILING])

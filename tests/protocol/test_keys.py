@@ -52,8 +52,9 @@ FILE_NAMES = [
 KEYS = (
     b"""
 WORM--a|WORM-s3--|WORM--|WORM-s3-m4--a|WORM-m4--a|WORM-S1--a|WORM-C1--a|WORM-S1-C2--a|WORM-s1-m2-S3-C4--a|
-WORM-s9223372036854775807--a|WORM-S0-C0--a|wo rm--a| WORM--a|\xc3\xa9--a|\xff--a|WO.RM--a|WO/RM--a|123--a|..--..|
-WORM---a|WORM----|WORM--/|WORM-s3---|WORM--a\tb|WORM--\0|WO\0RM--a|WORM-s3-S2--a|WORM-s3-C2--a|XFOO-s3--|GIT--abc
+WORM-s9223372036854775807--a|WORM-S0-C0--a|wo rm--a| WORM--a|\xc3\xa9--a|\xff--a|WO.RM--a|WO/RM--a|123--a|
+..--..|WORM---a|WORM----|WORM--/|WORM-s3---|WORM--a\tb|WORM--\0|WO\0RM--a|WORM-s3-S2--a|WORM-s3-C2--a|XFOO-s3--|
+GIT--abc
 """.strip()
     .replace(b"|\n", b"|")
     .split(b"|")

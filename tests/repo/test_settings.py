@@ -16,9 +16,7 @@ READY = {b"annex.uuid": b"u-1", b"annex.version": b"10"}
 
 def read(**values: bytes) -> Settings:
     """Settings of a ready repository and ``values``, with ``__`` for ``.`` and ``_`` for ``-``."""
-    config = {
-        name.replace("__", ".").replace("_", "-").encode(): value for name, value in values.items()
-    }
+    config = {name.replace("__", ".").replace("_", "-").encode(): value for name, value in values.items()}
     return Settings.from_git_config({**READY, **config})
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.errors import Refused, Unavailable
+from annexd.errors import PeerLost, Refused, Unavailable
 from annexd.protocol.keys import Key
 from annexd.protocol.messages import Auth, Version
 from annexd.sessions.activity import Activity
@@ -24,30 +27,48 @@ DEADLINES = Deadlines(handshake=5, idle=100, stall=10)
 KEY = Key.parse(b"WORM-s3--x")
 
 
+class FreshPeers:
+    """A connection for every request, as a connection carries one at a time."""
+
+    uuid = b"memory"
+
+    def __init__(self, dial: Callable[[], Awaitable[Peer]]) -> None:
+        self._dial = dial
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any) -> Any:
+            return await getattr(await self._dial(), name)(*arguments)
+
+        return call
+
+    async def close(self) -> None:
+        pass
+
+
 class PeerContract(StoreContract, TestCase):
     """A `Peer` and a `Server`, each testing the other, over a store in memory."""
 
     version = 4
+    timeout = 10
 
     def setUp(self) -> None:
         self.shelf = Shelf(uuid=b"memory")
 
     async def make_store(self) -> Store:
+        return FreshPeers(self.dial)  # type: ignore[return-value]
+
+    async def dial(self) -> Peer:
         clock = Clock()
         near, far = Wire(clock, DEADLINES), Wire(clock, DEADLINES)
         duplex(near, far, window=1000)
         greet(far, b"memory")
         server = Server(far, MemoryStore(self.shelf), Activity(clock, 1, "", b""))
-        done = Deferred.fromCoroutine(server.run())
-        done.addErrback(lambda failure: None)
+        Deferred.fromCoroutine(server.run()).addErrback(lambda failure: failure.trap(PeerLost))
         uuid = await introduce(near, b"memory")
-        if self.version != near.version:
-            near.send(Version(self.version))
-            await near.receive()
-            near.version = self.version
-        peer = Peer(near, uuid)
-        self.addCleanup(peer.close)
-        return peer
+        near.send(Version(self.version))
+        await near.receive()
+        near.version = self.version
+        return Peer(near, uuid)
 
 
 class Version3Contract(PeerContract):

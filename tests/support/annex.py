@@ -17,8 +17,6 @@ _GIT_SETTINGS = """\
   defaultBranch = main
 [gc]
   auto = 0
-[annex]
-  synccontent = false
 [safe]
   directory = *
 [protocol "file"]

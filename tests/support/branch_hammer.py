@@ -8,12 +8,10 @@ name -> status.  Whatever the others do, the log must say the same at the end.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -51,7 +49,10 @@ def open_branch(repository: str, uuid: str | None = None, *, durable: bool = Fal
 
 
 def run(repository: str, *command: str, check: bool = False) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, cwd=repository, capture_output=True, stdin=subprocess.DEVNULL, check=check)
+    done = subprocess.run(command, cwd=repository, capture_output=True, stdin=subprocess.DEVNULL)
+    if check and done.returncode:
+        raise RuntimeError(f"{command} in {repository}: {done.stderr.decode(errors='replace')}")
+    return done
 
 
 def write_by_annexd(repository: str, uuid: str, more: Callable[[], bool], random_: random.Random) -> Done:
@@ -132,24 +133,20 @@ def disturb(repository: str, uuid: str, more: Callable[[], bool], random_: rando
 
 
 def die(repository: str, uuid: str, more: Callable[[], bool], random_: random.Random) -> Done:
-    """A git-annex that is killed in the middle of whatever it does, with its children."""
+    """A git-annex that is killed in the middle of whatever it does; its git children end what they began."""
     while more():
         name = key(random_.randrange(KEYS))
         run(repository, "git", "annex", "setpresentkey", name, uuid, str(random_.randrange(2)))
         process = subprocess.Popen(
-            ["git", "annex", "merge"],
+            ["git-annex", "merge"],
             cwd=repository,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
-        time.sleep(random_.random() * 0.15)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(random_.random() * 0.3)
+        process.kill()
         process.wait()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(os.fsdecode(git_dir(repository)), "annex", "index.lock"))
     return {}
 
 

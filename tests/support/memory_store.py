@@ -115,15 +115,11 @@ class MemoryWriter:
         self._key = key
         self._over = False
         self.announced: int | None = None
-        self.announced: int | None = None
         start = shelf.partial.get(key, b"")
         self.offset = len(start)
         self.sink = BytesSink(start)
         shelf.uploading.add(key)
         shelf.open.append(self)
-
-    def announce(self, length: int) -> None:
-        self.announced = length
 
     def announce(self, length: int) -> None:
         self.announced = length

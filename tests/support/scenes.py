@@ -71,8 +71,8 @@ class Scene(unittest.SynchronousTestCase):
     def wrong_logs(self) -> dict[str, str]:
         here = objects(self.git_dir)
         logged = set()
-        said = self.host.annex(self.served, "whereis", "--all", "--json", seconds=600)
-        for line in said.splitlines():
+        _, said = self.host.tries(self.served, "whereis", "--all", "--json", seconds=600)
+        for line in filter(lambda line: line.startswith(b"{"), said.splitlines()):
             entry = json.loads(line)
             if any(place["uuid"].encode() == self.uuid for place in entry["whereis"]):
                 logged.add(key_file(entry["key"].encode()))

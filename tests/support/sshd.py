@@ -31,7 +31,7 @@ LogLevel ERROR
 """
 
 _CLIENT_SETTINGS = """\
-Host *
+Host gateway
   HostName 127.0.0.1
   Port {port}
   User {user}

@@ -1,0 +1,57 @@
+"""From a plan to a daemon: the parts, and how they are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from annexd.app.admin import Control, Sessions
+from annexd.app.gateway import Gateway, Parts
+from annexd.app.logs import printer
+from annexd.app.notify import Notify
+from annexd.app.plan import Current, Plan
+from annexd.app.shell import Shell
+from annexd.flow.workers import ThreadedWorkers
+from annexd.repo.local import Repository
+from annexd.router.directory import Directory
+from annexd.router.places import Place
+from annexd.transports.handoff import Door, Handoff, own_uids
+
+
+def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] | None) -> Gateway:
+    """
+    The daemon, not started yet.  ``log`` is where it writes what happens;
+    `None` leaves that to the caller.  Raises `ConfigError`.
+    """
+    current = Current(plan)
+    daemon = current.config.daemon
+    workers = ThreadedWorkers(reactor, daemon.disk_threads, daemon.transfer_threads)
+
+    async def open_repository(place: Place) -> Repository:
+        return await Repository.open(place.git_dir, workers=workers, clock=reactor, fsync=place.served.fsync)
+
+    directory = Directory(reactor, workers.disk, open_repository, current.config.served)
+    sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.log_level == "debug")
+    shell = Shell(reactor, directory, sessions, current)
+
+    async def answer(handoff: Handoff) -> None:
+        if handoff.kind == b"shell":
+            await shell.answer(handoff)
+        else:
+            handoff.answer_json(control.answer(handoff.kind, handoff.fields))
+
+    made = Gateway(
+        reactor,
+        Parts(
+            current=current,
+            socket=plan.socket_path(current.config, environ),
+            workers=workers,
+            directory=directory,
+            sessions=sessions,
+            door=Door(reactor, answer, own_uids(), current.deadlines.handshake),
+            notify=Notify(environ),
+            printer=None if log is None else printer(daemon.log_format, daemon.log_level, environ, log),
+        ),
+    )
+    control = Control(reactor, sessions, made.listeners, directory.opened, made.reload)
+    return made

@@ -1,0 +1,297 @@
+"""
+Locks on content: while one is held, nobody removes it; while it is removed,
+nobody takes one.
+
+From repository version 10 on, the lock is a file beside the object
+(``KEY.lck``).  Before, it is the object itself, under a shared lock on
+``annex/sentinal``, which an upgrade takes exclusively.  Version 10 also keeps
+the content for ten minutes after the holder of a lock was killed: the lock
+writes the end of that time into ``KEY.rtm`` (changed under ``KEY.rtl``), and
+an orderly release removes it.
+
+All of this blocks, for moments; it is for threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Callable, Protocol
+
+from annexd.errors import Absent, Refused
+from annexd.repo.layout import Layout
+from annexd.repo.locks import FileLock, Locked, lock, try_lock
+from annexd.repo.modes import Modes
+from annexd.repo.othertmp import replace_file
+
+RETENTION_S = 600
+"""As long as a client relies on a lock whose holder it cannot hear any more."""
+
+_WAIT_S = 30.0  # for locks that everybody holds for moments only
+_SIDECAR_VERSION = 10
+_TO_READ = os.O_RDONLY | os.O_CREAT
+
+
+class Held(Protocol):
+    """A lock that is held until it is released; releasing it again does nothing."""
+
+    def release(self) -> None: ...
+
+
+class ContentLocks:
+    """
+    The locks on the objects of one repository, as its version has them.
+
+    ``now`` is the time of day in nanoseconds.  ``unchanged`` says whether the
+    repository's configuration is still the one that was read: it may just
+    have been upgraded, and then the other kind of lock counts.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        modes: Modes,
+        version: int,
+        *,
+        now: Callable[[], int] = time.time_ns,
+        unchanged: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._layout = layout
+        self._modes = modes
+        self._sidecars = version >= _SIDECAR_VERSION
+        self._now = now
+        self._unchanged = unchanged
+
+    def share(self, path: bytes) -> Held:
+        """
+        Keep the object at ``path`` from being removed.
+
+        Raises `Absent` where there is none, `Locked` while it is removed.
+        """
+        if self._sidecars:
+            return self._share_by_sidecar(path)
+        return self._lock_object(path, exclusive=False)
+
+    def claim(self, path: bytes) -> Held:
+        """
+        The right to remove the object at ``path``.
+
+        Raises `Locked` when somebody relies on it, `Absent` where there is none.
+        """
+        if self._sidecars:
+            return self._claim_by_sidecar(path)
+        self._thaw_for_others(path)
+        try:
+            return self._lock_object(path, exclusive=True)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                self._modes.freeze_object(path)
+
+    # --- with files beside the object ----------------------------------------
+
+    def _share_by_sidecar(self, path: bytes) -> Held:
+        held = self._lock_sidecar(path, exclusive=False)
+        if held is None:
+            raise Locked("the content is being removed")
+        stamp = b""
+        try:
+            os.stat(path)
+            stamp = self._retain(path)
+            os.stat(path)
+        except FileNotFoundError:
+            _Shared(self, path, held, stamp).release()
+            raise Absent("the content is not here") from None
+        except BaseException:
+            _Shared(self, path, held, stamp).release()
+            raise
+        return _Shared(self, path, held, stamp)
+
+    def _claim_by_sidecar(self, path: bytes) -> Held:
+        # Looked at before as well, so as not to be in the way of others for nothing.
+        self._check_retention(path)
+        held = self._lock_sidecar(path, exclusive=True)
+        if held is None:
+            raise Locked("the content is locked")
+        claim = _Claim(self, path, held)
+        try:
+            self._check_retention(path)
+            os.stat(path)
+        except FileNotFoundError:
+            claim.release()
+            raise Absent("the content is not here") from None
+        except BaseException:
+            claim.release()
+            raise
+        return claim
+
+    def _lock_sidecar(self, path: bytes, exclusive: bool) -> FileLock | None:
+        flags = os.O_RDWR | os.O_CREAT if exclusive else _TO_READ
+
+        def act() -> FileLock | None:
+            held = try_lock(path + b".lck", exclusive=exclusive, flags=flags)
+            if held is not None:
+                self._modes.created_file(held.fd)
+            return held
+
+        try:
+            return self._modes.in_opened_dir(os.path.dirname(path), act)
+        except FileNotFoundError:
+            raise Absent("the content is not here") from None
+
+    def _retain(self, path: bytes) -> bytes:
+        """Keep the content for `RETENTION_S` from now, whatever becomes of us; the stamp that says so."""
+        end_ns = self._now() + RETENTION_S * 10**9
+        stamp = b"%d.%09ds" % divmod(end_ns, 10**9)
+
+        def act() -> None:
+            guard = lock(path + b".rtl", exclusive=True, seconds=_WAIT_S)
+            try:
+                self._modes.created_file(guard.fd)
+                there = _retained_until(path)
+                if there is None or there < end_ns:
+                    replace_file(self._layout, self._modes, path + b".rtm", stamp)
+            finally:
+                guard.release()
+
+        self._modes.in_opened_dir(os.path.dirname(path), act)
+        return stamp
+
+    def _check_retention(self, path: bytes) -> None:
+        until = _retained_until(path)
+        if until is not None and self._now() <= until:
+            raise Locked("the content is locked: somebody who relied on it has gone less than 10 minutes ago")
+
+    def end_share(self, path: bytes, stamp: bytes) -> None:
+        """
+        Clean up, if nobody else holds the lock.  A retention that another
+        one has prolonged is his to end.
+        """
+        held = self._lock_sidecar(path, exclusive=True)
+        if held is None:
+            return
+        try:
+            if _read(path + b".rtm") == stamp:
+                self.forget_retention(path)
+            self.remove_sidecar(path)
+        finally:
+            held.release()
+
+    def forget_retention(self, path: bytes) -> None:
+        self._remove(path + b".rtm", path + b".rtl")
+
+    def remove_sidecar(self, path: bytes) -> None:
+        """Remove the lock file, by whoever has it locked exclusively, and what is empty then."""
+        self._remove(path + b".lck")
+        prune(path, self._layout.objects)
+
+    def _remove(self, *paths: bytes) -> None:
+        def act() -> None:
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
+        with contextlib.suppress(FileNotFoundError):
+            self._modes.in_opened_dir(os.path.dirname(paths[0]), act)
+
+    # --- on the object itself ------------------------------------------------
+
+    def _lock_object(self, path: bytes, exclusive: bool) -> Held:
+        no_upgrade = lock(self._layout.sentinal, exclusive=False, seconds=_WAIT_S, flags=_TO_READ)
+        try:
+            if not self._unchanged():
+                raise Refused("the repository's configuration has just been changed; try again")
+            held = try_lock(path, exclusive=exclusive, flags=os.O_RDWR if exclusive else os.O_RDONLY)
+        except FileNotFoundError:
+            no_upgrade.release()
+            raise Absent("the content is not here") from None
+        except BaseException:
+            no_upgrade.release()
+            raise
+        if held is None:
+            no_upgrade.release()
+            raise Locked("the content is locked" if exclusive else "the content is being removed")
+        return _Pair(held, no_upgrade)
+
+    def _thaw_for_others(self, path: bytes) -> None:
+        try:
+            self._modes.thaw_object(path)
+        except FileNotFoundError:
+            raise Absent("the content is not here") from None
+
+
+class _Pair:
+    def __init__(self, first: FileLock, second: FileLock) -> None:
+        self._first = first
+        self._second = second
+
+    def release(self) -> None:
+        self._first.release()
+        self._second.release()
+
+
+class _Shared:
+    """A lock file locked by many."""
+
+    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock, stamp: bytes) -> None:
+        self._locks = locks
+        self._path = path
+        self._held: FileLock | None = held
+        self._stamp = stamp
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        if held is None:
+            return
+        held.release()
+        with contextlib.suppress(Absent):
+            self._locks.end_share(self._path, self._stamp)
+
+
+class _Claim:
+    """A lock file locked by one, who may have removed the object."""
+
+    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock) -> None:
+        self._locks = locks
+        self._path = path
+        self._held: FileLock | None = held
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        if held is None:
+            return
+        try:
+            self._locks.remove_sidecar(self._path)
+        finally:
+            held.release()
+
+
+def prune(path: bytes, top: bytes) -> None:
+    """Remove the empty directories that ``path`` was in, up to ``top``, which stays."""
+    directory = os.path.dirname(path)
+    with contextlib.suppress(OSError):
+        while directory.startswith(top + b"/"):
+            os.rmdir(directory)
+            directory = os.path.dirname(directory)
+
+
+def _retained_until(path: bytes) -> int | None:
+    """
+    The end of the retention of an object, in nanoseconds since the epoch.
+    What cannot be read keeps nothing, as with git-annex.
+    """
+    stamp = _read(path + b".rtm")
+    if stamp is None or not stamp.endswith(b"s"):
+        return None
+    seconds, _, fraction = stamp[:-1].partition(b".")
+    if not seconds.isdigit() or (fraction and not fraction.isdigit()):
+        return None
+    return int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
+
+
+def _read(path: bytes) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(100)
+    except FileNotFoundError:
+        return None

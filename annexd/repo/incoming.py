@@ -1,0 +1,133 @@
+"""Content on its way into a repository on this disk."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Callable
+
+from twisted.internet.defer import Deferred
+
+from annexd.flow.body import NoDigest, Sink
+from annexd.flow.workers import Workers
+from annexd.protocol.keys import Key
+from annexd.repo.disks import refusing, sentence
+from annexd.repo.objects import discard
+from annexd.repo.partials import CatchUp, PartialSink, Upload
+from annexd.repo.parts import Parts
+from annexd.repo.trips import Gate, GatedWorkers
+from annexd.repo.verify import Checker, Means
+from annexd.store import Outcome
+
+_WRONG = "what arrived is not the content of that key; it was deleted"
+
+
+class LocalWriter:
+    """
+    See `annexd.store.Writer`.  ``add`` puts a complete and verified partial
+    file into place and records it; ``recheck`` records content that is here.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        upload: Upload,
+        parts: Parts,
+        workers: Workers,
+        checker: Checker,
+        add: Callable[[LocalWriter], Awaitable[None]],
+        recheck: Callable[[Key], Awaitable[Outcome]],
+    ) -> None:
+        self.key = key
+        self.parts = parts
+        self.path = upload.path
+        self.offset = upload.offset
+        self.checker = checker
+        self._upload: Upload | None = upload
+        self._workers = workers
+        self.gate = Gate()
+        self.gated = GatedWorkers(workers, self.gate)
+        """For all that touches the partial file: closing waits for it."""
+        self._add = add
+        self._recheck = recheck
+        self._done = False
+        self._catching_up: Deferred[None] | None = None
+        self._hashing = checker.means is Means.HASH and parts.settings.verify and not upload.offset
+        digest = checker.digest if self._hashing else NoDigest()
+        self._sink = PartialSink(self.gated, upload, digest)
+        self.sink: Sink = self._sink
+        if upload.offset and checker.means is Means.HASH and parts.settings.verify:
+            self._catch_up()
+
+    def announce(self, length: int) -> None:
+        if self._sink.limit is None:
+            self._sink.limit = self.offset + length
+
+    async def commit(self, valid: bool) -> Outcome:
+        with refusing():
+            if self._sink.refusal is not None:
+                return Outcome(False, reason=str(self._sink.refusal))
+            if self._sink.error is not None:
+                return Outcome(False, reason=sentence(self._sink.error))
+            if self._sink.excess or not await self._is_right(valid):
+                await self.gated.disk.run(self._discard)
+                return Outcome(False, reason=_WRONG)
+            await self._add(self)
+            return Outcome(True)
+
+    async def recheck(self) -> Outcome:
+        with refusing():
+            return await self._recheck(self.key)
+
+    async def close(self) -> None:
+        upload, self._upload = self._upload, None
+        if upload is None:
+            return
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            self._catching_up.addErrback(lambda failure: None)  # nobody asks for its result any more
+        with refusing():
+            await self._workers.disk.run(self._close, upload)
+
+    # --- for threads ---------------------------------------------------------
+
+    def place(self) -> None:
+        """Move the partial file to where complete content is."""
+        assert self._upload is not None
+        self.parts.objects.place(self.key, self.path, self._upload.fd)
+        self._done = True
+
+    def taken(self) -> None:
+        """Somebody else has moved the partial file away."""
+        self._done = True
+
+    def _discard(self) -> None:
+        """Wrong content would only be resumed again."""
+        discard(self.path)
+
+    def _close(self, upload: Upload) -> None:
+        self.gate.close()
+        upload.close(self._done)
+
+    # --- is it right? --------------------------------------------------------
+
+    async def _is_right(self, valid: bool) -> bool:
+        size = self._sink.offset
+        if self.key.size not in (None, size):
+            return False
+        if self.checker.means is not Means.HASH or (valid and not self.parts.settings.verify):
+            return True
+        if not self._hashing and self._catching_up is None:
+            self._catch_up()
+        if self._catching_up is not None:
+            await self._catching_up
+        return self.checker.matches(size)
+
+    def _catch_up(self) -> None:
+        """Hash what nobody has hashed yet, from the beginning of the file."""
+        work = CatchUp(self._sink, self.checker.digest)
+
+        async def run() -> None:
+            while not await self.gated.bulk.run(work.step):
+                pass
+
+        self._catching_up = Deferred.fromCoroutine(run())

@@ -1,0 +1,120 @@
+"""
+The location log of a repository, used by one at a time, and committed when
+there has been nothing to add for a moment.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from annexd.errors import AnnexdError
+from annexd.flow.workers import Pool
+from annexd.protocol.keys import Key
+from annexd.repo.branch import Branch
+
+_log = Logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_QUIET_S = 1.0
+"""Commits are expensive, and what follows soon goes with it."""
+
+_LONGEST_S = 10.0
+"""Clients learn of changes from commits, so a steady stream of changes must not put them off forever."""
+
+_RETRY_S = 10.0
+
+
+class Ledger:
+    """``branch`` is replaced when the configuration changes."""
+
+    def __init__(self, branch: Branch, pool: Pool, clock: IReactorTime) -> None:
+        self.branch = branch
+        self._pool = pool
+        self._clock = clock
+        self._turn = DeferredLock()
+        # Whoever is cancelled gives up his turn while his thread is still at work.
+        self._alone = threading.Lock()
+        self._written = False
+        self._timer: IDelayedCall | None = None
+        self._first_change = 0.0
+        self._committing: Deferred[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self._turn.locked
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``function`` in a thread while nobody else uses the branch; it may call `record`."""
+
+        def alone() -> T:
+            with self._alone:
+                return function(*args, **kwargs)
+
+        await self._turn.acquire()
+        try:
+            return await self._pool.run(alone)
+        finally:
+            self._turn.release()
+            if self._written:
+                self._written = False
+                self.put_off()
+
+    def record(self, key: Key, present: bool) -> None:
+        """For a thread, within `run`."""
+        if self.branch.record(key, present):
+            self._written = True
+
+    def put_off(self) -> None:
+        """There is something to commit, and maybe more will come."""
+        now = self._clock.seconds()
+        if self._timer is None:
+            self._first_change = now
+            self._timer = self._clock.callLater(_QUIET_S, self._start_commit)
+        elif now + _QUIET_S < self._first_change + _LONGEST_S:
+            self._timer.reset(_QUIET_S)
+
+    async def flush(self) -> None:
+        """Commit what there is, now."""
+        if self._committing is not None:
+            # The one under way may have begun before the last change; wait for it, then see.
+            await self.run(lambda: None)
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        await self.run(self.branch.commit)
+
+    async def close(self) -> None:
+        """
+        Commit and stop.  What cannot be committed stays in the journal, where
+        any git-annex will find it.
+        """
+        try:
+            await self.flush()
+        except AnnexdError as error:
+            _log.warn("the location log stays in the journal: {reason}", reason=str(error))
+
+    def _start_commit(self) -> None:
+        self._timer = None
+        self._committing = committing = Deferred.fromCoroutine(self._commit())
+        committing.addErrback(lambda failure: _log.failure("committing the location log", failure))
+        committing.addBoth(self._committed)
+
+    def _committed(self, _: object) -> None:
+        self._committing = None
+
+    async def _commit(self) -> None:
+        try:
+            await self.run(self.branch.commit)
+        except AnnexdError as error:
+            _log.warn("the location log is not committed yet: {reason}", reason=str(error))
+            if self._timer is None:
+                self._first_change = self._clock.seconds()
+                self._timer = self._clock.callLater(_RETRY_S, self._start_commit)

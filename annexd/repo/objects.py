@@ -1,0 +1,122 @@
+"""
+Content in its place: find it, put it there, take it away.
+
+All of this blocks, mostly for moments; it is for threads, but for
+`Objects.find` on a local disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+
+from annexd.errors import Refused
+from annexd.protocol.keys import Key
+from annexd.repo.content import prune
+from annexd.repo.layout import Layout
+from annexd.repo.modes import Modes
+
+_TRIES = 10
+_WRITE_BITS = 0o222
+
+Found = tuple[bytes, os.stat_result]
+
+
+class Objects:
+    """The objects of one repository.  With ``fsync``, what `place` has placed survives a power failure."""
+
+    def __init__(self, layout: Layout, modes: Modes, fsync: bool) -> None:
+        self._layout = layout
+        self._modes = modes
+        self._fsync = fsync
+
+    def find(self, key: Key) -> Found | None:
+        """
+        Where the content is, and its status.
+
+        Raises `OSError` for anything but absence, and `Refused` when the
+        repository itself is not there any more: an unmounted disk must not
+        look like one without content.
+        """
+        for path in self._layout.object_paths(key):
+            try:
+                return path, os.stat(path)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                if not key.storable:
+                    return None
+                raise
+            except ValueError:  # a NUL
+                return None
+        self.check_repository()
+        return None
+
+    def check_repository(self) -> None:
+        try:
+            os.stat(self._layout.annex)
+        except FileNotFoundError:
+            raise Refused("the repository has vanished") from None
+
+    def place(self, key: Key, source: bytes, fd: int) -> None:
+        """
+        Move the complete file ``source``, open as ``fd``, to where the
+        content of ``key`` belongs.  If there is some by now, that is as good.
+        """
+        if self.find(key) is not None:
+            discard(source)
+            return
+        if self._fsync:
+            os.fsync(fd)
+        path = self._layout.object_paths(key)[0]
+        directory = os.path.dirname(path)
+
+        def act() -> None:
+            os.rename(source, path)
+            self._modes.freeze_object(fd)
+
+        made: list[bytes] = []
+        for tries_left in reversed(range(_TRIES)):
+            # Whoever removes another object may remove our directories while they are empty.
+            made += self._modes.make_dirs(directory, self._layout.annex)
+            try:
+                self._modes.in_opened_dir(directory, act)
+                break
+            except FileNotFoundError:
+                if not tries_left:
+                    raise
+        if self._fsync:
+            sync_dirs({directory, *map(os.path.dirname, made)})
+
+    def remove(self, path: bytes) -> None:
+        """Unlink an object, by whoever has claimed it."""
+        with contextlib.suppress(FileNotFoundError):
+            self._modes.in_opened_dir(os.path.dirname(path), lambda: os.unlink(path))
+
+    def prune(self, path: bytes) -> None:
+        """Remove the directories that an object was in, where they are empty."""
+        prune(path, self._layout.objects)
+
+
+def may_change(status: os.stat_result) -> bool:
+    """
+    May somebody change an object as he edits a file of the work tree?  That
+    is so where annex.thin made the two one file.
+    """
+    return status.st_nlink > 1 and bool(status.st_mode & _WRITE_BITS)
+
+
+def discard(path: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def sync_dirs(paths: Iterable[bytes]) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)

@@ -1,0 +1,116 @@
+"""Content on its way out of a repository on this disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from annexd.errors import Absent
+from annexd.flow.body import FileSource, Source
+from annexd.flow.workers import Workers
+from annexd.protocol.keys import Key
+from annexd.repo.objects import may_change
+from annexd.repo.parts import Parts
+from annexd.repo.transfer import Transfer
+from annexd.repo.trips import Gate, GatedWorkers
+
+_HEAD = 64 * 1024
+"""Read when the file is opened: small files need no second trip to a thread."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """An object that is being sent, and what it was when it was opened."""
+
+    fd: int
+    status: os.stat_result
+    offset: int
+    head: bytes
+    transfer: Transfer | None
+
+    def close(self, taken: bool) -> None:
+        os.close(self.fd)
+        if self.transfer is not None:
+            self.transfer.end(taken)
+
+    def unchanged(self) -> bool:
+        """Only hard links of the work tree can be written to; content that is removed meanwhile stays what it is."""
+        now = os.fstat(self.fd)
+        return now.st_size == self.status.st_size and now.st_mtime_ns == self.status.st_mtime_ns
+
+
+def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -> Opened:
+    """For a thread.  Raises `Absent`, also for content that was modified, and `OSError`."""
+    found = parts.objects.find(key)
+    if found is None:
+        raise Absent("the content is not here")
+    path, status = found
+    if may_change(status):
+        pass
+    transfer = _note(parts, peer, key, file)
+    try:
+        return _open(path, offset, transfer)
+    except BaseException as error:
+        if transfer is not None:
+            transfer.end(False)
+        if isinstance(error, FileNotFoundError):
+            raise Absent("the content is not here any more") from None
+        raise
+
+
+def _note(parts: Parts, peer: bytes, key: Key, file: bytes) -> Transfer | None:
+    """
+    Nobody depends on this note, so a disk that cannot be written to (full,
+    read-only, somebody else's) is no reason not to send what is on it.
+    """
+    if parts.settings.pidlock:
+        return None
+    try:
+        return parts.transfers.upload(peer, key, file)
+    except OSError:
+        return None
+
+
+def _open(path: bytes, offset: int, transfer: Transfer | None) -> Opened:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        offset = min(offset, status.st_size)
+        head = os.pread(fd, min(_HEAD, status.st_size - offset), offset)
+        return Opened(fd, status, offset, head, transfer)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+class LocalReader:
+    """See `annexd.store.Reader`."""
+
+    def __init__(self, parts: Parts, workers: Workers, opened: Opened) -> None:
+        self._parts = parts
+        self._workers = workers
+        self._opened: Opened | None = opened
+        self._gate = Gate()
+        self.source: Source = FileSource(
+            GatedWorkers(workers, self._gate),
+            opened.fd,
+            opened.offset,
+            opened.status.st_size - opened.offset,
+            opened.head,
+        )
+
+    async def valid(self) -> bool:
+        opened = self._opened
+        assert opened is not None
+        if self._parts.is_local:
+            return opened.unchanged()
+        return await self._workers.disk.run(opened.unchanged)
+
+    async def close(self, taken: bool) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await self._workers.disk.run(self._close, opened, taken)
+
+    def _close(self, opened: Opened, taken: bool) -> None:
+        self._gate.close()
+        opened.close(taken)

@@ -1,0 +1,125 @@
+"""
+What git-annex is to know about a transfer while it lasts and when it fails:
+lock files, a file with its beginning and its associated file, and a copy of
+that among the failed ones.  All of this blocks, for moments; it is for threads.
+
+Only downloads (into this repository) exclude each other.  An upload that
+finds the lock taken goes on without: the first one speaks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Callable
+
+from annexd.protocol.keys import Key
+from annexd.repo.layout import Layout
+from annexd.repo.locks import FileLock, Locked, try_lock
+from annexd.repo.modes import Modes
+
+
+class Transfer:
+    """One that is under way; `end` it."""
+
+    def __init__(self, transfers: Transfers, locks: list[FileLock], info: bytes, failed: bytes) -> None:
+        self._transfers = transfers
+        self._locks = locks
+        self._info = info
+        self._failed = failed
+
+    def end(self, ok: bool) -> None:
+        """Give the locks back and leave, or remove, the note of a failure.  Ending it again does nothing."""
+        locks, self._locks = self._locks, []
+        if not locks:
+            return
+        try:
+            if ok:
+                _unlink(self._info, self._failed)
+            else:
+                self._transfers.note_failure(self._info, self._failed)
+        finally:
+            _remove(locks)
+
+
+class Transfers:
+    """The transfers of one repository.  ``now`` is the time of day in nanoseconds."""
+
+    def __init__(self, layout: Layout, modes: Modes, now: Callable[[], int] = time.time_ns) -> None:
+        self._layout = layout
+        self._modes = modes
+        self._now = now
+
+    def upload(self, uuid: bytes, key: Key, file: bytes) -> Transfer:
+        """From here to ``uuid``."""
+        layout = self._layout
+        info, failed = layout.upload_info(uuid, key), layout.upload_failed(uuid, key)
+        held = self._lock(layout.upload_lock(uuid, key))
+        if held is None:
+            return Transfer(self, [], info, failed)
+        return self._begin([held], info, failed, file)
+
+    def download(self, uuid: bytes, key: Key, file: bytes) -> Transfer:
+        """From ``uuid`` to here.  Raises `Locked` when there is another one of that key."""
+        layout = self._layout
+        locks: list[FileLock] = []
+        try:
+            for path in layout.download_locks(uuid, key):
+                held = self._lock(path)
+                if held is None:
+                    raise Locked("transfer already in progress, or unable to take transfer lock")
+                locks.append(held)
+        except BaseException:
+            _remove(locks)
+            raise
+        info, failed = layout.download_info(uuid, key), layout.download_failed(uuid, key)
+        return self._begin(locks, info, failed, file)
+
+    def _begin(self, locks: list[FileLock], info: bytes, failed: bytes, file: bytes) -> Transfer:
+        try:
+            fd = os.open(info, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            try:
+                self._modes.created_file(fd)
+                os.write(fd, b"%d.%09ds\n%b\n" % (*divmod(self._now(), 10**9), file))
+            finally:
+                os.close(fd)
+        except BaseException:
+            _remove(locks)
+            raise
+        return Transfer(self, locks, info, failed)
+
+    def _lock(self, path: bytes) -> FileLock | None:
+        """The directories stay when a transfer is over, so that they are rarely missing."""
+        try:
+            held = try_lock(path, exclusive=True)
+        except FileNotFoundError:
+            self._modes.make_dirs(os.path.dirname(path), self._layout.annex)
+            held = try_lock(path, exclusive=True)
+        if held is not None:
+            self._modes.created_file(held.fd)
+        return held
+
+    def note_failure(self, info: bytes, failed: bytes) -> None:
+        """A convenience for ``git annex transfers``; it must not make anything worse."""
+        try:
+            os.rename(info, failed)
+        except FileNotFoundError:
+            with contextlib.suppress(OSError):
+                os.makedirs(os.path.dirname(failed), exist_ok=True)
+                os.rename(info, failed)
+        except OSError:
+            _unlink(info)
+
+
+def _remove(locks: list[FileLock]) -> None:
+    """Whoever opened one of them meanwhile sees that it is gone, and makes another."""
+    for held in locks:
+        _unlink(held.path)
+        held.release()
+
+
+def _unlink(*paths: bytes) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

@@ -1,0 +1,55 @@
+"""`twistd annexd`: the command line for twistd, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import IO, Any, cast
+
+from twisted.application.service import IService
+from twisted.python import usage
+from twisted.python.logfile import LogFile
+
+from annexd.app.assemble import gateway
+from annexd.app.plan import plan
+from annexd.errors import ConfigError
+
+
+class Options(usage.Options):
+    synopsis = "[options] [REPO...]"
+    longdesc = "Serve git-annex repositories to git-annex clients. Each REPO is served beside what FILE says."
+    optParameters = [
+        ["config", "c", None, "An annexd.toml"],
+        ["socket", "s", None, "The unix socket that annexd-shell talks to"],
+        ["log-format", "f", None, "human or json, instead of the configuration's"],
+    ]
+
+    def parseArgs(self, *repositories: str) -> None:
+        self["repositories"] = repositories
+
+    def postOptions(self) -> None:
+        if self["log-format"] not in (None, "human", "json"):
+            raise usage.UsageError("--log-format is human or json")
+
+
+def makeService(options: Options) -> IService:
+    """Ends twistd with a sentence where the configuration is wrong."""
+    from twisted.internet import reactor
+
+    try:
+        wanted = plan(options["config"], options["socket"], options["log-format"], options["repositories"])
+        service: IService = gateway(reactor, wanted, os.environ, _log_file(options.parent))
+        return service
+    except ConfigError as error:
+        raise SystemExit("\n".join(f"annexd: {line}" for line in str(error).split("\n"))) from None
+
+
+def _log_file(twistd: Any) -> IO[str] | None:
+    """Where twistd's own options want the log; `None` leaves it to twistd."""
+    if twistd is None or twistd.get("syslog") or twistd.get("logger"):
+        return None
+    name = twistd.get("logfile")
+    if name == "-" or (twistd.get("nodaemon") and not name):
+        return sys.stderr
+    path = os.path.abspath(os.path.join(twistd.get("rundir") or ".", name or "twistd.log"))
+    return cast(IO[str], LogFile.fromFullPath(path))  # type: ignore[no-untyped-call]

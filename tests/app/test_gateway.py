@@ -1,0 +1,183 @@
+"""The daemon's life, with a pretended reactor."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Application, IService
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver, capturedLogs
+from twisted.python.components import Componentized
+from twisted.trial.unittest import SynchronousTestCase
+
+from annexd.app.admin import Sessions
+from annexd.app.gateway import Gateway, Parts
+from annexd.app.logs import printer
+from annexd.app.notify import Notify
+from annexd.app.plan import Current, Plan
+from annexd.errors import ConfigError
+from annexd.flow.workers import ThreadedWorkers
+from annexd.router.directory import Directory
+from annexd.transports.handoff import Door
+
+CONFIG = '[deadlines]\ndrain = 10\n[[repository]]\npath = "/srv/a"\n'
+
+
+class Reactor(MemoryReactorClock):
+    """Runs from the beginning; threads are its own."""
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
+        function(*args)
+
+
+class Told(Notify):
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def _send(self, message: str) -> None:
+        self.messages.append(message)
+
+
+class Life(SynchronousTestCase):
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.file = os.path.join(scratch.name, "annexd.toml")
+        self.socket = os.path.join(scratch.name, "run", "s")
+        self.write(CONFIG)
+        self.reactor = Reactor()
+        self.notify = Told()
+        self.said: list[str] = []
+        self.gateway = self.make()
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+
+    def write(self, text: str) -> None:
+        with open(self.file, "w") as file:
+            file.write(text)
+
+    def make(self) -> Gateway:
+        current = Current(Plan(self.file))
+        workers = ThreadedWorkers(self.reactor)
+        self.sessions = Sessions(self.reactor, 10)
+        self.parts = Parts(
+            current=current,
+            socket=self.socket,
+            workers=workers,
+            directory=Directory(self.reactor, workers.disk, self.nothing, current.config.served),
+            sessions=self.sessions,
+            door=Door(self.reactor, self.nothing, {0}, 30.0),
+            notify=self.notify,
+            printer=printer("human", "info", {}, io.StringIO()),
+        )
+        gateway = Gateway(self.reactor, self.parts)
+        gateway.when_ready = lambda: self.said.append("ready")
+        return gateway
+
+    async def nothing(self, _: object) -> Any:
+        return None
+
+    def start(self) -> None:
+        self.gateway.startService()
+        for function, args, kwargs in self.reactor.whenRunningHooks:
+            function(*args, **kwargs)
+
+    def stop(self) -> Deferred[None]:
+        return self.gateway.stopService()
+
+    def test_ready_when_it_runs(self) -> None:
+        self.gateway.startService()
+        self.assertEqual(([], []), (self.said, self.notify.messages))
+        [(path, door, backlog, mode, _)] = self.reactor.unixServers
+        self.assertEqual((self.socket, self.parts.door, 0o600), (path, door, mode))
+        for function, args, kwargs in self.reactor.whenRunningHooks:
+            function(*args, **kwargs)
+        self.assertEqual((["ready"], ["READY=1"]), (self.said, self.notify.messages))
+        self.assertEqual([f"unix:{self.socket}"], self.gateway.listeners())
+        self.successResultOf(self.stop())
+
+    def test_only_one(self) -> None:
+        self.start()
+        self.assertRaises(ConfigError, self.make().startService)
+        self.successResultOf(self.stop())
+        other = self.make()
+        other.startService()
+        self.successResultOf(other.stopService())
+
+    def test_stop(self) -> None:
+        self.start()
+        self.successResultOf(self.stop())
+        self.assertEqual(["READY=1", "STOPPING=1"], self.notify.messages)
+        self.assertEqual([], self.gateway.listeners())
+
+    def test_stop_without_a_start(self) -> None:
+        self.successResultOf(self.stop())
+
+    def test_reload(self) -> None:
+        self.start()
+        self.write('[daemon]\nmax-sessions = 3\nlog-level = "debug"\n[[repository]]\npath = "/srv/b"\n')
+        with capturedLogs() as events:
+            os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual([f"{self.file} is in effect for new sessions"], [e["sentence"] for e in events])
+        self.assertEqual((3, True), (self.sessions.most, self.sessions.detailed))
+        self.successResultOf(self.stop())
+
+    def test_reload_with_errors(self) -> None:
+        self.start()
+        self.write("[[repository]]\n")
+        with capturedLogs() as events:
+            os.kill(os.getpid(), signal.SIGHUP)
+        self.assertIn("repository.path is missing", events[0]["error"])
+        self.assertRaises(ConfigError, self.gateway.reload)
+        self.successResultOf(self.stop())
+
+    def test_reload_of_what_has_to_wait(self) -> None:
+        self.write(CONFIG + "[daemon]\ndisk-threads = 3\n")
+        self.assertTrue(self.gateway.reload().endswith("; daemon.disk-threads wait for the next start"))
+
+    def test_idle_sessions_end_at_once(self) -> None:
+        self.start()
+        self.open_session()
+        self.successResultOf(self.stop())
+        self.assertEqual(["stopped"], self.said[1:])
+
+    def test_busy_ones_when_they_have_done(self) -> None:
+        self.start()
+        activity = self.open_session()
+        activity.begin("PUT", b"K")
+        stopping = self.stop()
+        self.reactor.pump([1] * 5)
+        self.assertNoResult(stopping)
+        activity.end("done")
+        self.reactor.advance(1)
+        self.successResultOf(stopping)
+        self.assertEqual(["stopped"], self.said[1:])
+
+    def test_not_for_ever(self) -> None:
+        self.start()
+        self.open_session().begin("PUT", b"K")
+        stopping = self.stop()
+        self.reactor.pump([1] * 9)
+        self.assertNoResult(stopping)
+        self.reactor.pump([1] * 2)
+        self.successResultOf(stopping)
+
+    def open_session(self) -> Any:
+        def stop() -> None:
+            self.said.append("stopped")
+            self.sessions.close(activity)
+
+        activity = self.sessions.open("alice", b"/srv/a", "ssh", stop)
+        return activity
+
+    def test_twistd_is_told_of_the_log(self) -> None:
+        application = Application("annexd")
+        self.gateway.setServiceParent(application)
+        self.assertIsInstance(application, Componentized)
+        self.assertIs(self.parts.printer, application.getComponent(ILogObserver))
+        self.assertEqual([self.gateway], list(IService(application)))

@@ -1,0 +1,33 @@
+"""The loops of tests.interop at full length."""
+
+from __future__ import annotations
+
+import os
+
+from tests.interop import test_content, test_hammer, test_interruptions
+
+_SECONDS = float(os.environ.get("ANNEXD_SOAK_SECONDS", "600"))
+
+
+class Large(test_content.Large):
+    megabytes = 3 << 10
+    seconds = 900.0
+
+
+class Many(test_content.Many):
+    keys = 100_000
+    seconds = 900.0
+
+
+class Interruptions(test_interruptions.Interruptions):
+    rounds = 20
+    megabytes = 1 << 10
+    seconds = 900.0
+
+
+class Hammer(test_hammer.Hammer):
+    seconds = _SECONDS
+
+
+class Killed(test_hammer.Killed):
+    kills = 30

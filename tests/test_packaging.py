@@ -1,0 +1,101 @@
+"""What is shipped: the wheel, what it installs, and that twistd finds the plugin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+_SECONDS = 300
+
+_COPIED = ("annexd", "twisted", "etc", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE")
+
+
+def run(*argv: str | Path, cwd: Path) -> str:
+    """Its output, both streams; fails with it."""
+    done = subprocess.run(
+        [str(word) for word in argv],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_SECONDS,
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, argv))} ended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+class Wheel(TestCase):
+    """
+    Built from a copy, so that nothing is left in the checkout, and installed
+    over the libraries of the environment that runs the tests.
+    """
+
+    timeout = 600
+
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = Path(scratch.name)
+
+    def build(self) -> Path:
+        source = self.scratch / "source"
+        source.mkdir()
+        run("cp", "-a", *(CHECKOUT / name for name in _COPIED), source, cwd=self.scratch)
+        run(
+            *(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps"),
+            *("--wheel-dir", self.scratch, source),
+            cwd=self.scratch,
+        )
+        [wheel] = self.scratch.glob("annexd-*.whl")
+        return wheel
+
+    def install(self, wheel: Path) -> Path:
+        """The bin directory of a new environment that sees this one's libraries, but not the checkout."""
+        environment = self.scratch / "env"
+        run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=self.scratch)
+        [packages] = environment.glob("lib/python*/site-packages")
+        seen = [path for path in sys.path if path.endswith("-packages")]
+        (packages / "libraries.pth").write_text("".join(f"{path}\n" for path in seen))
+        run(
+            *(sys.executable, "-m", "pip", "--python", environment / "bin" / "python"),
+            *("install", "-q", "--no-deps", "--force-reinstall", "--ignore-installed", wheel),
+            cwd=self.scratch,
+        )
+        return environment / "bin"
+
+    def test_contents(self) -> None:
+        names = set(zipfile.ZipFile(self.build()).namelist())
+        self.assertIn("twisted/plugins/annexd_plugin.py", names)
+        self.assertNotIn("twisted/plugins/__init__.py", names)
+        self.assertNotIn("twisted/__init__.py", names)
+        for module in ("__init__", "tap", "app/cli", "protocol/codec", "repo/layout", "client/annexd_shell"):
+            self.assertIn(f"annexd/{module}.py", names)
+        scripts = {name.partition(".data/")[2] for name in names if ".data/" in name}
+        self.assertIn("scripts/annexd-shell", scripts)
+        self.assertIn("data/share/man/man1/annexd.1", scripts)
+        strangers = {name.split("/")[0] for name in names if not name.startswith("annexd-")}
+        self.assertEqual({"annexd", "twisted"}, strangers)
+
+    def test_installed(self) -> None:
+        bin = self.install(self.build())
+        place = run(bin / "python", "-c", "import annexd; print(annexd.__file__)", cwd=self.scratch)
+        self.assertTrue(place.startswith(str(self.scratch)), place)
+        twistd = "from twisted.scripts.twistd import run; run()"
+        shown = run(bin / "python", "-c", twistd, "annexd", "--help", cwd=self.scratch)
+        self.assertIn("--config=", shown)
+        self.assertIn("annexd serve", run(bin / "annexd", "serve", "--help", cwd=self.scratch))
+        self.assertIn("annexd ", run(bin / "annexd", "--version", cwd=self.scratch))
+        self.assertIn("annexd-shell", run(bin / "annexd-shell", "--help", cwd=self.scratch))
+
+    def test_both_versions_are_the_same(self) -> None:
+        from annexd import __version__
+        from annexd.client.annexd_shell import VERSION
+
+        self.assertEqual(__version__, VERSION)
