@@ -51,6 +51,7 @@ def _measure(scene: Scene, name: str, report: Report) -> None:
     except Exception as error:
         report.failed[name] = f"{type(error).__name__}: {error}; the servers said:\n{scene.place.said()}"
         print(f"bench: {name}: {report.failed[name]}", file=sys.stderr, flush=True)
+        scene.place.processes.stop_all(but=[scene.daemon.process.pid] if scene.daemon else [])
 
 
 def _finish(report: Report, options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import Iterator, Mapping, Sequence
+from typing import Container, Iterator, Mapping, Sequence
 
 KB = 1000
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -83,10 +83,10 @@ class Processes:
         self._kill(process)
         self._alive.pop(process.pid, None)
 
-    def stop_all(self) -> None:
-        for process in list(self._alive.values()):
-            self._kill(process)
-        self._alive.clear()
+    def stop_all(self, but: Container[int] = ()) -> None:
+        """Now; ``but`` are the process ids of those that go on."""
+        for pid in [pid for pid in self._alive if pid not in but]:
+            self._kill(self._alive.pop(pid))
 
     @staticmethod
     def _kill(process: subprocess.Popen[bytes]) -> None:

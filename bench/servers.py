@@ -71,7 +71,7 @@ class Daemon:
             )
         )
         argv = [
-            *program("annexd", "annexd.app.cli"),
+            *program("annexd", sys.executable, "-m", "annexd.app.cli"),
             "serve",
             "--config",
             str(config),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ from annexd.app.notify import Notify
 from annexd.app.plan import Current, Plan
 from annexd.app.shell import Shell
 from annexd.flow.workers import ThreadedWorkers
+from annexd.repo.changes import InotifyWatch
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory
 from annexd.router.places import Place
@@ -28,7 +30,14 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     workers = ThreadedWorkers(reactor, daemon.disk_threads, daemon.transfer_threads)
 
     async def open_repository(place: Place) -> Repository:
-        return await Repository.open(place.git_dir, workers=workers, clock=reactor, fsync=place.served.fsync)
+        return await Repository.open(
+            place.git_dir,
+            workers=workers,
+            clock=reactor,
+            fsync=place.served.fsync,
+            program=os.fsencode(daemon.git_annex),
+            open_watch=lambda touched: InotifyWatch(reactor, touched),
+        )
 
     directory = Directory(reactor, workers.disk, open_repository, current.config.served)
     sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.log_level == "debug")

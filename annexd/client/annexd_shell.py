@@ -46,6 +46,7 @@ CONNECT_SECONDS = 0.9  # the user is told within a second that nobody is there
 ANSWER_SECONDS = 30.0
 RETRY_SECONDS = 0.02
 STANDARD_PATH = b"/usr/local/bin:/usr/bin:/bin"
+RAN = b"ANNEXD_SHELL_RAN"  # tells us when what should be git-annex's own program is us
 
 # Names of fields that the daemon reads, and where they come from.
 ENVIRONMENT = (
@@ -178,7 +179,11 @@ def send(connection: _socket.socket, data: bytes) -> None:
     """The descriptors travel with the first byte."""
     standard = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2))
     sent = connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, standard)])
-    connection.sendall(data[sent:])
+    try:
+        if sent < len(data):
+            connection.sendall(data[sent:])
+    except BrokenPipeError:
+        pass  # the daemon has heard enough, and says why
 
 
 def receive(connection: _socket.socket, count: int) -> bytes:
@@ -215,6 +220,8 @@ def wait(connection: _socket.socket) -> int:
 
 def run(argv: Words, environ: Values) -> int:
     """Become another program; the way back to the daemon closes with that."""
+    if argv[0].endswith(b"git-annex-shell"):
+        environ[RAN] = argv[0]
     places = environ.get(b"PATH", b"") + b":" + STANDARD_PATH
     if b"/" in argv[0]:
         candidates = [argv[0]]
@@ -245,6 +252,8 @@ def act(arguments: Words, environ: Values) -> int:
         return 0
     if not call.command:
         raise Problem("there is no interactive shell here, only git and git-annex commands are served")
+    if RAN in environ:
+        raise Problem(f"{text(environ[RAN])} is no git-annex-shell: it leads here again")
     connection = connect(socket_path(call.options, environ))
     try:
         send(connection, frame(call, environ))

@@ -40,7 +40,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from functools import cache
 
 from annexd.protocol import messages as m
 from annexd.protocol.messages import Message
@@ -143,7 +142,6 @@ _ANSWERS: Mapping[type[Message], Kinds] = {
 }
 
 
-@cache
 def answers(request: type[Message], version: int) -> frozenset[type[Message]]:
     """
     The kinds of messages with which a peer of ``version`` answers ``request``.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from typing import Callable
@@ -82,7 +83,7 @@ class Branch:
         private = self._settings.private
         with self._journal_locked():
             texts = self._current(name)
-            line = presence.change(presence.merge(*texts), self._settings.uuid, present, self._now())
+            line = presence.change(b"".join(texts), self._settings.uuid, present, self._now())
             if line is None:
                 return False
             journal = self._layout.journal_private if private else self._layout.journal
@@ -194,7 +195,7 @@ class Branch:
                     change_mode(path, self._modes.frozen_object)
             for path in directories:
                 with contextlib.suppress(FileNotFoundError):
-                    change_mode(path, self._modes.directory)
+                    change_mode(path, lambda mode: self._modes.directory(mode) | stat.S_ISGID)  # as git does
         if self._durable and files:
             _sync(files)
             _sync([*directories, os.path.dirname(os.path.dirname(files[0]))])

@@ -88,44 +88,53 @@ class ContentLocks:
             with contextlib.suppress(FileNotFoundError):
                 self._modes.freeze_object(path)
 
+    def finish(self, path: bytes) -> None:
+        """Leave the directory of an object as it should be, or not at all when it is empty."""
+        prune(path, self._layout.objects)
+        with contextlib.suppress(FileNotFoundError):
+            self._modes.freeze_dir(os.path.dirname(path))
+
     # --- with files beside the object ----------------------------------------
 
     def _share_by_sidecar(self, path: bytes) -> Held:
         held = self._lock_sidecar(path, exclusive=False)
         if held is None:
+            self.finish(path)
             raise Locked("the content is being removed")
-        stamp = b""
+        shared = _Shared(self, path, held)
         try:
             os.stat(path)
-            stamp = self._retain(path)
+            shared.stamp = self._retain(path)
             os.stat(path)
+            self._modes.freeze_dir(os.path.dirname(path))
         except FileNotFoundError:
-            _Shared(self, path, held, stamp).release()
+            shared.release()
             raise Absent("the content is not here") from None
         except BaseException:
-            _Shared(self, path, held, stamp).release()
+            shared.release()
             raise
-        return _Shared(self, path, held, stamp)
+        return shared
 
     def _claim_by_sidecar(self, path: bytes) -> Held:
         # Looked at before as well, so as not to be in the way of others for nothing.
         self._check_retention(path)
         held = self._lock_sidecar(path, exclusive=True)
         if held is None:
+            self.finish(path)
             raise Locked("the content is locked")
-        claim = _Claim(self, path, held)
         try:
             self._check_retention(path)
             os.stat(path)
         except FileNotFoundError:
-            claim.release()
+            self.end_claim(path, held)
             raise Absent("the content is not here") from None
         except BaseException:
-            claim.release()
+            self.end_claim(path, held, retained=True)
             raise
-        return claim
+        return _Claim(self, path, held)
 
     def _lock_sidecar(self, path: bytes, exclusive: bool) -> FileLock | None:
+        """`finish` must follow."""
         flags = os.O_RDWR | os.O_CREAT if exclusive else _TO_READ
 
         def act() -> FileLock | None:
@@ -135,7 +144,7 @@ class ContentLocks:
             return held
 
         try:
-            return self._modes.in_opened_dir(os.path.dirname(path), act)
+            return self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
         except FileNotFoundError:
             raise Absent("the content is not here") from None
 
@@ -154,7 +163,7 @@ class ContentLocks:
             finally:
                 guard.release()
 
-        self._modes.in_opened_dir(os.path.dirname(path), act)
+        self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
         return stamp
 
     def _check_retention(self, path: bytes) -> None:
@@ -169,30 +178,30 @@ class ContentLocks:
         """
         held = self._lock_sidecar(path, exclusive=True)
         if held is None:
-            return
+            self.finish(path)
+        elif _read(path + b".rtm") == stamp:
+            self.end_claim(path, held)
+        else:
+            self.end_claim(path, held, retained=True)
+
+    def end_claim(self, path: bytes, held: FileLock, retained: bool = False) -> None:
+        """
+        Give back an exclusive lock.  Whoever has opened the lock file
+        meanwhile sees that it is gone, and makes another.
+        """
+        ends = (b".lck",) if retained else (b".rtm", b".rtl", b".lck")
+
+        def act() -> None:
+            for end in ends:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path + end)
+
         try:
-            if _read(path + b".rtm") == stamp:
-                self.forget_retention(path)
-            self.remove_sidecar(path)
+            with contextlib.suppress(FileNotFoundError):
+                self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
         finally:
             held.release()
-
-    def forget_retention(self, path: bytes) -> None:
-        self._remove(path + b".rtm", path + b".rtl")
-
-    def remove_sidecar(self, path: bytes) -> None:
-        """Remove the lock file, by whoever has it locked exclusively, and what is empty then."""
-        self._remove(path + b".lck")
-        prune(path, self._layout.objects)
-
-    def _remove(self, *paths: bytes) -> None:
-        def act() -> None:
-            for path in paths:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
-
-        with contextlib.suppress(FileNotFoundError):
-            self._modes.in_opened_dir(os.path.dirname(paths[0]), act)
+            self.finish(path)
 
     # --- on the object itself ------------------------------------------------
 
@@ -211,7 +220,7 @@ class ContentLocks:
         if held is None:
             no_upgrade.release()
             raise Locked("the content is locked" if exclusive else "the content is being removed")
-        return _Pair(held, no_upgrade)
+        return _LockedObject(self, path, held, no_upgrade)
 
     def _thaw_for_others(self, path: bytes) -> None:
         try:
@@ -220,24 +229,27 @@ class ContentLocks:
             raise Absent("the content is not here") from None
 
 
-class _Pair:
-    def __init__(self, first: FileLock, second: FileLock) -> None:
-        self._first = first
-        self._second = second
+class _LockedObject:
+    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock, no_upgrade: FileLock) -> None:
+        self._locks = locks
+        self._path = path
+        self._held = held
+        self._no_upgrade = no_upgrade
 
     def release(self) -> None:
-        self._first.release()
-        self._second.release()
+        self._held.release()
+        self._no_upgrade.release()
+        self._locks.finish(self._path)
 
 
 class _Shared:
     """A lock file locked by many."""
 
-    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock, stamp: bytes) -> None:
+    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock) -> None:
+        self.stamp = b""
         self._locks = locks
         self._path = path
         self._held: FileLock | None = held
-        self._stamp = stamp
 
     def release(self) -> None:
         held, self._held = self._held, None
@@ -245,7 +257,7 @@ class _Shared:
             return
         held.release()
         with contextlib.suppress(Absent):
-            self._locks.end_share(self._path, self._stamp)
+            self._locks.end_share(self._path, self.stamp)
 
 
 class _Claim:
@@ -258,12 +270,8 @@ class _Claim:
 
     def release(self) -> None:
         held, self._held = self._held, None
-        if held is None:
-            return
-        try:
-            self._locks.remove_sidecar(self._path)
-        finally:
-            held.release()
+        if held is not None:
+            self._locks.end_claim(self._path, held)
 
 
 def prune(path: bytes, top: bytes) -> None:

@@ -253,7 +253,7 @@ def _refusing(git_dir: bytes) -> Iterator[None]:
             reason = "it belongs to another user; git's setting safe.directory can allow it"
         raise Refused(f"the git repository {where} cannot be used: {reason}") from error
     except (KeyError, OSError) as error:
-        raise Refused(f"the git repository {os.fsdecode(git_dir)} cannot be read: {error}") from error
+        raise Refused(f"the git repository {os.fsdecode(git_dir)} cannot be used: {error}") from error
 
 
 def _entry(tree: pygit2.Tree, name: bytes) -> pygit2.Object | None:

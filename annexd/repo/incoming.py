@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable
 from typing import Callable
 
@@ -35,7 +36,7 @@ class LocalWriter:
         workers: Workers,
         checker: Checker,
         add: Callable[[LocalWriter], Awaitable[None]],
-        recheck: Callable[[Key], Awaitable[Outcome]],
+        recheck: Callable[[Parts, Key], Awaitable[Outcome]],
     ) -> None:
         self.key = key
         self.parts = parts
@@ -76,7 +77,7 @@ class LocalWriter:
 
     async def recheck(self) -> Outcome:
         with refusing():
-            return await self._recheck(self.key)
+            return await self._recheck(self.parts, self.key)
 
     async def close(self) -> None:
         upload, self._upload = self._upload, None
@@ -96,8 +97,15 @@ class LocalWriter:
         self.parts.objects.place(self.key, self.path, self._upload.fd)
         self._done = True
 
+    def settle(self, fsync: bool) -> int:
+        """Make the partial file ready for somebody else to move it away; its size."""
+        assert self._upload is not None
+        if fsync:
+            os.fsync(self._upload.fd)
+        return self._sink.offset
+
     def taken(self) -> None:
-        """Somebody else has moved the partial file away."""
+        """Somebody else has moved it away."""
         self._done = True
 
     def _discard(self) -> None:

@@ -32,10 +32,14 @@ _RETRY_S = 10.0
 
 
 class Ledger:
-    """``branch`` is replaced when the configuration changes."""
+    """
+    ``branch`` is replaced when the configuration changes.  ``commit`` is
+    called in a thread, in turn.
+    """
 
-    def __init__(self, branch: Branch, pool: Pool, clock: IReactorTime) -> None:
+    def __init__(self, branch: Branch, commit: Callable[[], object], pool: Pool, clock: IReactorTime) -> None:
         self.branch = branch
+        self._commit = commit
         self._pool = pool
         self._clock = clock
         self._turn = DeferredLock()
@@ -71,6 +75,10 @@ class Ledger:
         if self.branch.record(key, present):
             self._written = True
 
+    def found_written(self) -> None:
+        """The same, when there is something in the journal already."""
+        self._written = True
+
     def put_off(self) -> None:
         """There is something to commit, and maybe more will come."""
         now = self._clock.seconds()
@@ -89,7 +97,7 @@ class Ledger:
             return
         self._timer.cancel()
         self._timer = None
-        await self.run(self.branch.commit)
+        await self.run(self._commit)
 
     async def close(self) -> None:
         """
@@ -103,16 +111,16 @@ class Ledger:
 
     def _start_commit(self) -> None:
         self._timer = None
-        self._committing = committing = Deferred.fromCoroutine(self._commit())
+        self._committing = committing = Deferred.fromCoroutine(self._commit_now())
         committing.addErrback(lambda failure: _log.failure("committing the location log", failure))
         committing.addBoth(self._committed)
 
     def _committed(self, _: object) -> None:
         self._committing = None
 
-    async def _commit(self) -> None:
+    async def _commit_now(self) -> None:
         try:
-            await self.run(self.branch.commit)
+            await self.run(self._commit)
         except AnnexdError as error:
             _log.warn("the location log is not committed yet: {reason}", reason=str(error))
             if self._timer is None:

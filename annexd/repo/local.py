@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Union
+import contextlib
+import os
+from typing import Callable, Union
 
 from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import Absent, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
+from annexd.repo import leftovers
+from annexd.repo.changes import Changes, Follower, Refs, Watch
+from annexd.repo.changing import Changing
 from annexd.repo.content import Held
+from annexd.repo.delegate import GitAnnex
 from annexd.repo.disks import refusing
 from annexd.repo.git import Git
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.ledger import Ledger
-from annexd.repo.objects import may_change
-from annexd.repo.outgoing import LocalReader, Opened, open_object
+from annexd.repo.objects import may_have_changed
+from annexd.repo.outgoing import LocalReader, Opened, is_unmodified, open_object
 from annexd.repo.partials import Upload, open_upload
 from annexd.repo.parts import Clocks, Parts, assemble, branch_text, config_stamp
+from annexd.repo.pointers import Pointers
 from annexd.repo.settings import Settings
 from annexd.repo.trips import fetch
-from annexd.repo.verify import Checker, Means, equivalent_keys, equivalents_name, has_equivalents, is_secure
+from annexd.repo.verify import Checker, equivalent_keys, equivalents_name, has_equivalents, is_secure
 from annexd.store import Caller, Lease, Outcome, Reader, Writer
 
 _DEFAULT_CLOCKS = Clocks()
+_COMMIT_S = 300.0
+
+OpenWatch = Callable[[Callable[[bytes], None]], Watch]
+
+
+def no_watch(touched: Callable[[bytes], None]) -> Watch:
+    raise OSError("there are no watches")
 
 
 class Repository:
@@ -33,15 +47,26 @@ class Repository:
     """
 
     def __init__(
-        self, git: Git, parts: Parts, workers: Workers, clock: IReactorTime, fsync: bool, clocks: Clocks
+        self,
+        git: Git,
+        parts: Parts,
+        workers: Workers,
+        clock: IReactorTime,
+        git_annex: GitAnnex,
+        open_watch: OpenWatch,
+        fsync: bool,
+        clocks: Clocks,
     ) -> None:
         self.git_dir = git.git_dir
+        self.git = git
+        self.git_annex = git_annex
         self.parts = parts
         self.workers = workers
         self.clocks = clocks
-        self.fsync = fsync
-        self.git = git
-        self.ledger = Ledger(parts.branch, workers.disk, clock)
+        self._fsync = fsync
+        self.ledger = Ledger(parts.branch, self._commit, workers.disk, clock)
+        self.changing = Changing(self.ledger, workers, git_annex, clocks, fsync)
+        self.changes = Changes(git.common_dir, self._refs, open_watch, clock, workers.disk)
 
     @classmethod
     async def open(
@@ -51,17 +76,47 @@ class Repository:
         workers: Workers,
         clock: IReactorTime,
         fsync: bool = True,
+        program: bytes | None = None,
+        open_watch: OpenWatch = no_watch,
         clocks: Clocks = _DEFAULT_CLOCKS,
     ) -> Repository:
         """
         Open the repository whose git directory is ``git_dir``.  One that
         git-annex has not been initialised in can be opened, too, see
         `Settings.service_obstacle`; it has no content.
+
+        With ``fsync``, what has been acknowledged survives a power failure.
+        ``program`` is the git-annex for what is left to it, ``open_watch``
+        makes the watches on references (without it they are polled).
         """
         git = Git(git_dir)
+
+        def read() -> tuple[Parts, GitAnnex]:
+            work_tree = git.work_tree
+            pointers = None if work_tree is None else Pointers(git_dir, work_tree)
+            parts = assemble(git, pointers, fsync=fsync, clocks=clocks)
+            return parts, GitAnnex(git_dir, work_tree, program)
+
         with refusing():
-            parts = await workers.disk.run(assemble, git, fsync=fsync, clocks=clocks)
-        return cls(git, parts, workers, clock, fsync, clocks)
+            parts, git_annex = await workers.disk.run(read)
+        repository = cls(git, parts, workers, clock, git_annex, open_watch, fsync, clocks)
+        if parts.unchangeable is None:
+            await repository.ledger.run(repository._clear_leftovers)
+        return repository
+
+    def _clear_leftovers(self) -> None:
+        """For a thread.  A repository that cannot be written to is not worse for them."""
+        with contextlib.suppress(OSError, Refused):
+            leftovers.clear(self.parts, lambda key: self.ledger.record(key, True))
+            if self.settings.always_commit and os.listdir(self.parts.layout.journal):
+                self.ledger.found_written()
+
+    def _commit(self) -> None:
+        settings = self.settings
+        if settings.always_commit and settings.needs_git_annex_to_commit:
+            self.git_annex.commit(seconds=_COMMIT_S)
+        else:
+            self.parts.branch.commit()
 
     @property
     def settings(self) -> Settings:
@@ -85,7 +140,10 @@ class Repository:
         if config_stamp(self.git) == self.parts.stamp:
             return self.parts
         self.git.close()
-        return assemble(self.git, fsync=self.fsync, clocks=self.clocks)
+        return assemble(self.git, self.parts.pointers, fsync=self._fsync, clocks=self.clocks)
+
+    async def _refs(self) -> Refs:
+        return await self.ledger.run(self.git.refs)
 
     async def flush(self) -> None:
         """Commit the journal now."""
@@ -93,7 +151,12 @@ class Repository:
 
     async def close(self) -> None:
         await self.ledger.close()
-        await self.ledger.run(self.git.close)
+        await self.ledger.run(self._close)
+
+    def _close(self) -> None:
+        self.git.close()
+        if self.parts.pointers is not None:
+            self.parts.pointers.close()
 
 
 class LocalLease:
@@ -117,19 +180,20 @@ class LocalStore:
         self._repository = repository
         self._workers = repository.workers
         self._peer = caller.uuid
+        self._follower: Follower | None = None
 
     @property
     def uuid(self) -> bytes:
         return self._repository.uuid
 
     async def present(self, key: Key) -> bool:
-        parts = self._repository.parts
+        parts = self._readable()
         with refusing():
             # One or two stats of a local file system take about as many
             # microseconds, a trip to a thread fifty: so here the reactor does it.
             if parts.is_local:
                 found = parts.objects.find(key)
-                if found is None or not may_change(found[1]):
+                if found is None or not may_have_changed(found[1]):
                     return found is not None
             return await self._workers.disk.run(is_present, parts, key)
 
@@ -157,8 +221,10 @@ class LocalStore:
         if await self.present(key):
             return Outcome(True)
         checker = await self._checker(parts, key)
+        changing = self._repository.changing
 
         def get() -> Upload | None:
+            changing.check_adding(parts, checker.means)
             return open_upload(parts, self._peer, key, file)
 
         def give_back(upload: Upload | None) -> None:
@@ -169,15 +235,17 @@ class LocalStore:
             upload = await fetch(self._workers.disk, get, give_back)
         if upload is None:
             return Outcome(True)
-        return LocalWriter(key, upload, parts, self._workers, checker, self._add, self._recheck)
+        return LocalWriter(key, upload, parts, self._workers, checker, changing.add, changing.recheck)
 
     async def remove(self, key: Key, before: int | None = None) -> Outcome:
         parts = self._changeable()
         with refusing():
-            return await self._repository.ledger.run(self._remove, parts, key, before)
+            return await self._repository.changing.remove(parts, key, before)
 
     async def changes(self) -> tuple[bytes, ...]:
-        raise NotImplementedError
+        if self._follower is None:
+            self._follower = self._repository.changes.follow()
+        return await self._follower.next()
 
     async def close(self) -> None:
         pass
@@ -185,10 +253,16 @@ class LocalStore:
     # --- may it be done? -----------------------------------------------------
 
     def _readable(self) -> Parts:
-        return _unless(self._repository.parts, self._repository.settings.service_obstacle())
+        parts = self._repository.parts
+        if parts.unserved is not None:
+            raise Refused(parts.unserved)
+        return parts
 
     def _changeable(self) -> Parts:
-        return _unless(self._repository.parts, self._repository.settings.write_obstacle())
+        parts = self._repository.parts
+        if parts.unchangeable is not None:
+            raise Refused(parts.unchangeable)
+        return parts
 
     async def _checker(self, parts: Parts, key: Key) -> Checker:
         """What tells whether content is that of ``key``; refuses keys that may not come here."""
@@ -203,72 +277,11 @@ class LocalStore:
             raise Refused("annex.securehashesonly does not allow keys of this backend here")
         return Checker(key, equivalents)
 
-    # --- changes -------------------------------------------------------------
-
-    async def _add(self, writer: LocalWriter) -> None:
-        """Put verified content into place, and say so in the location log."""
-        ledger = self._repository.ledger
-        if self._repository.fsync or not ledger.idle:
-            # Others need not wait for their turn while this waits for the disk.
-            await writer.gated.disk.run(writer.place)
-            await ledger.run(self._record_what_is, writer.parts, writer.key)
-        else:
-            await ledger.run(self._place_and_record, writer)
-
-    def _place_and_record(self, writer: LocalWriter) -> None:
-        with writer.gate:
-            writer.place()
-            self._record_what_is(writer.parts, writer.key)
-
-    def _record_what_is(self, parts: Parts, key: Key) -> bool:
-        """Whoever removed the content before it was our turn has recorded that."""
-        here = parts.objects.find(key) is not None
-        if here:
-            self._repository.ledger.record(key, True)
-        return here
-
-    async def _recheck(self, key: Key) -> Outcome:
-        here = await self._repository.ledger.run(self._record_what_is, self._repository.parts, key)
-        return Outcome(here, reason="" if here else "the content is not here")
-
-    def _remove(self, parts: Parts, key: Key, before: int | None) -> Outcome:
-        """
-        For a thread, in turn.  The log comes first: content that is here
-        without being logged is found by the next ``git annex fsck``, content
-        that is logged without being here may be relied upon.
-        """
-        ledger = self._repository.ledger
-        while (found := parts.objects.find(key)) is not None:
-            path = found[0]
-            try:
-                claim = parts.locks.claim(path)
-            except Absent:
-                continue
-            try:
-                if before is not None and self._repository.clocks.boot() >= before:
-                    return Outcome(False, reason="the time within which the content could be removed is over")
-                ledger.record(key, False)
-                try:
-                    parts.objects.remove(path)
-                except OSError:
-                    ledger.record(key, True)
-                    raise
-            finally:
-                claim.release()
-            parts.objects.prune(path)
-        return Outcome(True)
-
-
-def _unless(parts: Parts, obstacle: str | None) -> Parts:
-    if obstacle is not None:
-        raise Refused(obstacle)
-    return parts
-
 
 def is_present(parts: Parts, key: Key) -> bool:
     """For a thread."""
     found = parts.objects.find(key)
-    return found is not None
+    return found is not None and is_unmodified(parts, key, found[1])
 
 
 def lock_content(parts: Parts, key: Key) -> Held:

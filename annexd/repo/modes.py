@@ -85,13 +85,17 @@ class Modes:
     def thaw_dir(self, path: bytes) -> None:
         change_mode(path, lambda mode: self.directory(mode | stat.S_IWUSR))
 
-    def in_opened_dir(self, path: bytes, act: Callable[[], T]) -> T:
+    def in_opened_dir(self, path: bytes, act: Callable[[], T], *, leave_open: bool = False) -> T:
         """
         Do something that changes the directory of an object.
 
-        Whoever else works there freezes it again when he is done, maybe
-        while we are in it, so it may take a few tries.
+        It may be open, or we be root.  If not, it is opened up, but whoever
+        else works there freezes it again when he is done, maybe while we are
+        in it, so it may take a few tries.  With ``leave_open`` more is to
+        follow, and freezing it is the caller's.
         """
+        with contextlib.suppress(PermissionError):
+            return act()
         for tries_left in reversed(range(_TRIES)):
             self.thaw_dir(path)
             try:
@@ -100,8 +104,9 @@ class Modes:
                 if not tries_left:
                     raise
             finally:
-                with contextlib.suppress(FileNotFoundError):
-                    self.freeze_dir(path)
+                if not leave_open:
+                    with contextlib.suppress(FileNotFoundError):
+                        self.freeze_dir(path)
         raise AssertionError
 
     def frozen_object(self, mode: int) -> int:

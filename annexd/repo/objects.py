@@ -13,7 +13,6 @@ from collections.abc import Iterable
 
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
-from annexd.repo.content import prune
 from annexd.repo.layout import Layout
 from annexd.repo.modes import Modes
 
@@ -75,6 +74,7 @@ class Objects:
         def act() -> None:
             os.rename(source, path)
             self._modes.freeze_object(fd)
+            self._modes.freeze_dir(directory)
 
         made: list[bytes] = []
         for tries_left in reversed(range(_TRIES)):
@@ -94,14 +94,10 @@ class Objects:
         with contextlib.suppress(FileNotFoundError):
             self._modes.in_opened_dir(os.path.dirname(path), lambda: os.unlink(path))
 
-    def prune(self, path: bytes) -> None:
-        """Remove the directories that an object was in, where they are empty."""
-        prune(path, self._layout.objects)
 
-
-def may_change(status: os.stat_result) -> bool:
+def may_have_changed(status: os.stat_result) -> bool:
     """
-    May somebody change an object as he edits a file of the work tree?  That
+    Can somebody change an object as he edits a file of the work tree?  That
     is so where annex.thin made the two one file.
     """
     return status.st_nlink > 1 and bool(status.st_mode & _WRITE_BITS)

@@ -9,7 +9,7 @@ from annexd.errors import Absent
 from annexd.flow.body import FileSource, Source
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
-from annexd.repo.objects import may_change
+from annexd.repo.objects import may_have_changed
 from annexd.repo.parts import Parts
 from annexd.repo.transfer import Transfer
 from annexd.repo.trips import Gate, GatedWorkers
@@ -45,8 +45,8 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
     if found is None:
         raise Absent("the content is not here")
     path, status = found
-    if may_change(status):
-        pass
+    if not is_unmodified(parts, key, status):
+        raise Absent("the content has been modified")
     transfer = _note(parts, peer, key, file)
     try:
         return _open(path, offset, transfer)
@@ -56,6 +56,13 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
         if isinstance(error, FileNotFoundError):
             raise Absent("the content is not here any more") from None
         raise
+
+
+def is_unmodified(parts: Parts, key: Key, status: os.stat_result) -> bool:
+    """Is an object still what it was stored as?  For a thread."""
+    if parts.pointers is None or not may_have_changed(status):
+        return True
+    return parts.pointers.unmodified(key, status)
 
 
 def _note(parts: Parts, peer: bytes, key: Key, file: bytes) -> Transfer | None:

@@ -14,6 +14,7 @@ from annexd.repo.git import Git
 from annexd.repo.layout import Layout, journal_name
 from annexd.repo.modes import Modes
 from annexd.repo.objects import Objects
+from annexd.repo.pointers import Pointers
 from annexd.repo.settings import Settings, find_hooks
 from annexd.repo.transfer import Transfers
 
@@ -39,6 +40,12 @@ class Parts:
     """Of the configuration that was read, see `config_stamp`."""
 
     settings: Settings
+    unserved: str | None
+    """Why the repository cannot be served, if that is so."""
+
+    unchangeable: str | None
+    """Why it can only be read, if that is so."""
+
     layout: Layout
     modes: Modes
     objects: Objects
@@ -46,11 +53,14 @@ class Parts:
     transfers: Transfers
     space: Space
     branch: Branch
+    pointers: Pointers | None
+    """Without a work tree there are no unlocked files."""
+
     is_local: bool
     """Is a `stat` as quick as a function call?  See `annexd.repo.disks.is_local`."""
 
 
-def assemble(git: Git, *, fsync: bool, clocks: Clocks) -> Parts:
+def assemble(git: Git, pointers: Pointers | None, *, fsync: bool, clocks: Clocks) -> Parts:
     """Read the configuration and make of it what it leads to; for a thread."""
     stamp = config_stamp(git)
     settings = Settings.from_git_config(git.config()).with_hooks(find_hooks(git.git_dir))
@@ -60,6 +70,8 @@ def assemble(git: Git, *, fsync: bool, clocks: Clocks) -> Parts:
     return Parts(
         stamp=stamp,
         settings=settings,
+        unserved=settings.service_obstacle(),
+        unchangeable=settings.write_obstacle(),
         layout=layout,
         modes=modes,
         objects=Objects(layout, modes, fsync),
@@ -73,6 +85,7 @@ def assemble(git: Git, *, fsync: bool, clocks: Clocks) -> Parts:
         transfers=Transfers(layout, modes, clocks.time_ns),
         space=Space(annex, settings.disk_reserve),
         branch=Branch(git, layout, settings, modes, lambda: clocks.time_ns() / 1e9, durable=fsync),
+        pointers=pointers,
         is_local=is_local(annex),
     )
 

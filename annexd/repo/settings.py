@@ -61,7 +61,6 @@ class Settings:
     branch_hash1: bool = False
     pidlock: bool = False
     thin: bool = False
-    support_unlocked: bool = True
     crippled_filesystem: bool = False
     symlinks: bool = True
     hooks: frozenset[bytes] = frozenset()
@@ -100,7 +99,6 @@ class Settings:
             branch_hash1=flag(b"annex.tune.branchhash1", False),
             pidlock=flag(b"annex.pidlock", False),
             thin=flag(b"annex.thin", False),
-            support_unlocked=flag(b"annex.supportunlocked", True),
             crippled_filesystem=flag(b"annex.crippledfilesystem", False),
             symlinks=flag(b"core.symlinks", True),
         )

@@ -10,7 +10,7 @@ which is closed when nobody has used it for a while.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -35,6 +35,8 @@ class Repository(Protocol):
         """Finish what is pending and let go of everything."""
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
 R = TypeVar("R", bound=Repository)
 
 
@@ -98,6 +100,10 @@ class Directory(Generic[R]):
         tell whether there is anything at all outside of what is served.
         """
         return await self._pool.run(self._map.locate, path, home)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """For what else has to be looked at on the disk before a repository is opened."""
+        return await self._pool.run(function, *args, **kwargs)
 
     async def visit(self, place: Place) -> Visit[R]:
         """Open the repository, or join those who have it open."""

@@ -82,6 +82,10 @@ class Handoff:
         """It came with standard input, output and error."""
         return len(self._fds) == _DESCRIPTORS
 
+    def fileno(self, number: int) -> int:
+        """The peer's descriptor 0, 1 or 2, to look at."""
+        return self._fds[number]
+
     def take(self, number: int) -> int:
         """The peer's descriptor 0, 1 or 2, which is the caller's from now on."""
         fd, self._fds[number] = self._fds[number], -1

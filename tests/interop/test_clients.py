@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tests.support.annex import Machine, objects
+from tests.support.annex import objects
 from tests.support.programs import MIDDLE, NEWEST, OLDEST
 from tests.support.scenes import SshScene, key_file
 

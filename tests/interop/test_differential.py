@@ -1,4 +1,4 @@
-"""The same requests to git-annex's own server and to annexd, on equal repositories: the same in every respect."""
+"""The same requests to git-annex's own server and to annexd, on equal repositories: no difference."""
 
 from __future__ import annotations
 
@@ -67,7 +67,13 @@ def make_fixture(machine: Machine, *, bare: bool, version: int) -> Fixture:
         b"wrong_size": machine.calc_key(repo, THIRTY).replace(b"-s30-", b"-s9-"),
         b"marker": b"WORM-s3-m1--the session goes on",
     }
-    for name, content in ((b"hello", b"hello\n"), (b"empty", b""), (b"worm", b"abc"), (b"url", b"abc"), (b"marker", b"abc")):
+    for name, content in (
+        (b"hello", b"hello\n"),
+        (b"empty", b""),
+        (b"worm", b"abc"),
+        (b"url", b"abc"),
+        (b"marker", b"abc"),
+    ):
         machine.set_key(repo, names[name], content)
     git_dir = repo if bare else repo / ".git"
     (git_dir / "annex" / "tmp").mkdir(exist_ok=True)
@@ -107,7 +113,9 @@ class Differential(unittest.SynchronousTestCase):
         self.addCleanup(annexd.stop)
         shell = GitAnnexShell(home)
         with ThreadPoolExecutor(_BATCH) as pool:
-            found = list(pool.map(lambda job: self._compare(job[0], job[1], shell, annexd), enumerate(copies)))
+            found = list(
+                pool.map(lambda job: self._compare(job[0], job[1], shell, annexd), enumerate(copies))
+            )
         different = [text for text in found if text]
         self.assertFalse(different, f"{len(different)} of {len(found)} differ:\n\n" + "\n\n".join(different))
 
@@ -220,7 +228,9 @@ def _logs(git_dir: Path) -> dict[str, list[bytes]]:
     for path in sorted((git_dir / "annex" / "journal").glob("*")):
         name = re.sub("__?", lambda found: "_" if len(found[0]) == 2 else "/", path.name)
         logs[name] = path.read_bytes()
-    return {name: sorted(line.partition(b" ")[2] for line in text.splitlines()) for name, text in logs.items()}
+    return {
+        name: sorted(line.partition(b" ")[2] for line in text.splitlines()) for name, text in logs.items()
+    }
 
 
 def _git(git_dir: Path, *argv: str) -> bytes:

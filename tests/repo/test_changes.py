@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -8,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers
-from annexd.repo.changes import Changes, Follower, difference
+from annexd.repo.changes import Changes, Follower, InotifyWatch, difference
 
 
 class FakeWatch:
@@ -36,6 +37,7 @@ class ChangesCase(SynchronousTestCase):
         self.watches: list[FakeWatch] = []
         self.inotify_works = True
         self.reads = 0
+        self.waiting: list[Deferred[tuple[bytes, ...]]] = []
         workers = InlineWorkers()
         self.git_dir = self.mktemp().encode()
         self.changes = Changes(self.git_dir, self.read, self.open, self.clock, workers.disk)
@@ -47,8 +49,6 @@ class ChangesCase(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertTrue(all(watch.closed for watch in self.watches))
-
-    waiting: list[Deferred[tuple[bytes, ...]]] = []
 
     def open(self, touched: Callable[[bytes], None]) -> FakeWatch:
         if not self.inotify_works:
@@ -62,7 +62,7 @@ class ChangesCase(SynchronousTestCase):
 
     def wait(self, on: Changes | Follower | None = None) -> Deferred[tuple[bytes, ...]]:
         waiting = Deferred.fromCoroutine((on or self.changes).next())
-        self.waiting = [*self.waiting, waiting]
+        self.waiting.append(waiting)
         return waiting
 
     def touch(self, name: bytes = b"refs/heads/main") -> None:
@@ -184,6 +184,63 @@ class ChangesTests(ChangesCase):
         self.move(b"refs/heads/main", b"b")
         self.clock.advance(0.1)
         self.assertEqual(self.successResultOf(again), (b"b",))
+
+
+class StillReactor:
+    """Lets the test say when there is something to read."""
+
+    def addReader(self, reader: object) -> None: ...
+
+    def removeReader(self, reader: object) -> None: ...
+
+    def removeWriter(self, writer: object) -> None: ...
+
+
+class InotifyTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.top = self.mktemp().encode()
+        os.makedirs(os.path.join(self.top, b"refs/heads"))
+        self.seen: list[bytes] = []
+        self.watch = InotifyWatch(StillReactor(), self.seen.append)
+        self.addCleanup(self.watch.close)
+
+    def look(self) -> list[bytes]:
+        self.watch._inotify.doRead()
+        seen = [os.path.relpath(path, os.path.abspath(self.top)) for path in self.seen]
+        self.seen.clear()
+        return seen
+
+    def replace(self, name: bytes) -> None:
+        path = os.path.join(self.top, name)
+        with open(path + b".lock", "wb"):
+            pass
+        os.rename(path + b".lock", path)
+
+    def test_a_reference_that_is_moved(self) -> None:
+        self.watch.watch([self.top, os.path.join(self.top, b"refs/heads")])
+        self.replace(b"refs/heads/caf\xe9")
+        self.replace(b"packed-refs")
+        seen = self.look()
+        self.assertIn(b"refs/heads/caf\xe9", seen)
+        self.assertIn(b"packed-refs", seen)
+
+    def test_goes_on_when_a_directory_is_deleted(self) -> None:
+        inner = os.path.join(self.top, b"refs/heads/x")
+        os.mkdir(inner)
+        self.watch.watch([os.path.join(self.top, b"refs/heads"), inner])
+        os.rmdir(inner)
+        self.look()
+        self.replace(b"refs/heads/main")
+        self.assertIn(b"refs/heads/main", self.look())
+        os.mkdir(inner)
+        self.watch.watch([os.path.join(self.top, b"refs/heads"), inner])
+        self.replace(b"refs/heads/x/y")
+        self.assertIn(b"refs/heads/x/y", self.look())
+
+    def test_a_directory_that_is_gone_already(self) -> None:
+        self.watch.watch([os.path.join(self.top, b"refs/gone"), os.path.join(self.top, b"refs/heads")])
+        self.replace(b"refs/heads/main")
+        self.assertIn(b"refs/heads/main", self.look())
 
 
 class DifferenceTests(SynchronousTestCase):

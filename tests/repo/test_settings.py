@@ -27,7 +27,7 @@ class DefaultsTests(TestCase):
     def test_ready(self) -> None:
         ready = read()
         self.assertEqual((ready.uuid, ready.version, ready.disk_reserve), (b"u-1", 10, 100_000_000))
-        self.assertTrue(ready.verify and ready.always_commit and ready.symlinks and ready.support_unlocked)
+        self.assertTrue(ready.verify and ready.always_commit and ready.symlinks)
         self.assertIsNone(ready.write_obstacle())
         self.assertFalse(ready.needs_git_annex_to_add or ready.needs_git_annex_to_remove)
         self.assertFalse(ready.needs_git_annex_to_commit)

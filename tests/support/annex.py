@@ -75,7 +75,7 @@ class Machine:
         self.git(repo, "init", "-q", *(["--bare"] if bare else []))
         for setting in settings:
             self.git(repo, "config", *setting.split("=", 1))
-        self.annex(repo, "init", "-q", name)
+        self.annex(repo, "init", "-q", repo.name)
         if not bare:
             self.git(repo, "commit", "-q", "--allow-empty", "-m", "begin")
         return repo
@@ -133,7 +133,7 @@ def objects(git_dir: Path) -> set[bytes]:
 
 
 def litter(git_dir: Path) -> dict[str, list[str]]:
-    """What unfinished or badly finished work leaves in a repository, by kind; kinds without any are left out."""
+    """What unfinished or badly finished work leaves in a repository, by kind (only kinds that there are)."""
     annex = git_dir / "annex"
     kinds = {
         "partial": _files(annex / "tmp"),

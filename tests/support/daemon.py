@@ -26,7 +26,12 @@ class Daemon:
     """
 
     def __init__(
-        self, directory: Path, home: Path, *repos: Path, options: tuple[str, ...] = (), prefix: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        home: Path,
+        *repos: Path,
+        options: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         self.repos = repos
@@ -35,6 +40,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self._short = tempfile.TemporaryDirectory(prefix="annexd-")
         self.socket = Path(self._short.name) / "s"
+        self.socket_option = ("--socket", str(self.socket))
         self.log = directory / "daemon.log"
         self.env = {
             "HOME": str(home),
@@ -51,7 +57,7 @@ class Daemon:
 
     def start(self) -> None:
         """Returns when it says that it is ready."""
-        argv = [*self.prefix, str(annexd_program("annexd")), "serve", "--socket", str(self.socket)]
+        argv = [*self.prefix, str(annexd_program("annexd")), "serve", *self.socket_option]
         with open(self.log, "ab") as log, open(self.directory / "ready", "wb") as ready:
             self.process = subprocess.Popen(
                 [*argv, *self.options, *map(str, self.repos)],
@@ -104,7 +110,13 @@ class Daemon:
     def status(self) -> Any:
         """What ``annexd status --json`` prints."""
         said = run(
-            annexd_program("annexd"), "status", "--socket", self.socket, "--json", cwd=self.directory, env=self.env
+            annexd_program("annexd"),
+            "status",
+            "--socket",
+            self.socket,
+            "--json",
+            cwd=self.directory,
+            env=self.env,
         )
         return json.loads(said)
 

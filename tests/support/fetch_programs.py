@@ -40,7 +40,11 @@ def _fetch(version: str) -> None:
     place = CACHE / f"git-annex-{version}"
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         new = Path(scratch) / "new"
-        elf = _from_debian(Path(scratch), new) if version == OLDEST else _from_wheel(version, Path(scratch), new)
+        elf = (
+            _from_debian(Path(scratch), new)
+            if version == OLDEST
+            else _from_wheel(version, Path(scratch), new)
+        )
         elf.chmod(0o755)
         (new / "bin").mkdir()
         for name in _NAMES:  # git-annex looks at the name that it is called by
@@ -51,7 +55,9 @@ def _fetch(version: str) -> None:
 
 def _from_wheel(version: str, scratch: Path, new: Path) -> Path:
     wanted = f"git-annex=={_WHEELS[version]}"
-    _run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", str(scratch), wanted], scratch)
+    _run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", str(scratch), wanted], scratch
+    )
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
         wheel.extractall(new)
     return new / "git_annex" / "git-annex"
@@ -71,7 +77,9 @@ def _try(version: str) -> None:
     git_annex = str(CACHE / f"git-annex-{version}" / "bin" / "git-annex")
     if version == OLDEST and b"not found" in _run(["ldd", git_annex], CACHE):
         if os.geteuid() != 0:
-            sys.exit(f"git-annex {version} lacks libraries: as root, apt-get install {' '.join(_DEBIAN_LIBRARIES)}")
+            sys.exit(
+                f"git-annex {version} lacks libraries: as root, apt-get install {' '.join(_DEBIAN_LIBRARIES)}"
+            )
         _run(["apt-get", "update"], CACHE)
         _run(["apt-get", "install", "-y", "--no-install-recommends", *_DEBIAN_LIBRARIES], CACHE)
     said = _run([git_annex, "version", "--raw"], CACHE).decode()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+from annexd.protocol.keys import Key
 from annexd.repo import presence
 from annexd.repo.git import Git
 from tests.support.branch_hammer import git_dir, run
@@ -15,7 +16,7 @@ _UUID = "{0:08d}-1111-4111-8111-111111111111"
 _CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def hammer(repository: str, roles: list[str], seconds: float, seed: str) -> list[str]:
+def hammer(repository: str, roles: list[str], seconds: float, seed: str, env: dict[str, str]) -> list[str]:
     """One process per role, for so long; then, what the branch has lost, a sentence each."""
     writers = []
     for number, role in enumerate(roles):
@@ -31,7 +32,12 @@ def hammer(repository: str, roles: list[str], seconds: float, seed: str) -> list
             seed,
         ]
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=_CHECKOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=_CHECKOUT,
+            env=env,
         )
         writers.append((role, uuid, process))
     problems, expected = [], {}
@@ -41,12 +47,12 @@ def hammer(repository: str, roles: list[str], seconds: float, seed: str) -> list
             problems.append(f"{role} failed: {errors.decode(errors='replace')}")
         else:
             expected[uuid] = json.loads(output)
-    merged = run(repository, "git", "annex", "merge")
+    merged = run(repository, "git", "annex", "merge", env=env)
     if merged.returncode:
         problems.append(f"git annex merge: {merged.stderr!r}")
     for uuid, done in expected.items():
         problems += _lost(repository, uuid, done)
-    fsck = run(repository, "git", "fsck", "--strict")
+    fsck = run(repository, "git", "fsck", "--strict", env=env)
     if fsck.returncode:
         problems.append(f"git fsck: {fsck.stderr!r}")
     return problems
@@ -56,15 +62,13 @@ def _lost(repository: str, uuid: str, done: dict[str, int]) -> list[str]:
     git = Git(git_dir(repository))
     problems = []
     for name, status in done.items():
-        text = git.branch_file(log_name(repository, name)) or b""
+        text = git.branch_file(_log_name(name)) or b""
         line = presence.newest(text).get(uuid.encode())
         if line is None or line.status != b"%d" % status:
             problems.append(f"{name}: {uuid} made it {status}, but the branch says {line}")
     return problems
 
 
-def log_name(repository: str, name: str) -> bytes:
-    from annexd.protocol.keys import Key
-
+def _log_name(name: str) -> bytes:
     key = Key.parse(os.fsencode(name))
     return key.hash_lower + b"/" + key.file_name + b".log"

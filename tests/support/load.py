@@ -96,7 +96,9 @@ class Load:
         reply = dialogue.ask(b"LOCKCONTENT " + key)
         self._expect(dialogue, reply, b"SUCCESS", b"FAILURE")
         if reply == b"SUCCESS":
-            self._expect(dialogue, dialogue.ask(b"UNLOCKCONTENT\nCHECKPRESENT " + key), b"SUCCESS", b"FAILURE")
+            self._expect(
+                dialogue, dialogue.ask(b"UNLOCKCONTENT\nCHECKPRESENT " + key), b"SUCCESS", b"FAILURE"
+            )
 
     def _remove(self, dialogue: Dialogue, key: bytes, content: bytes) -> None:
         reply = dialogue.ask(b"REMOVE " + key)

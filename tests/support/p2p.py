@@ -28,7 +28,9 @@ class Dialogue:
     ``< `` what was received, long bodies shortened.
     """
 
-    def __init__(self, argv: list[str], env: Mapping[str, str], command: str, seconds: float = _SECONDS) -> None:
+    def __init__(
+        self, argv: list[str], env: Mapping[str, str], command: str, seconds: float = _SECONDS
+    ) -> None:
         self._seconds = seconds
         self._received = bytearray()
         self._eof = False
@@ -48,12 +50,14 @@ class Dialogue:
         os.set_blocking(self._to, False)
 
     def send(self, data: bytes) -> None:
-        """Write all of it, taking in what comes meanwhile; a closed pipe is no error, the end will be seen."""
+        """Write all of it, taking in what comes meanwhile; a closed pipe is no error."""
         self._note(">", data)
         view = memoryview(data)
         end = time.monotonic() + self._seconds
         while view:
-            readers, writers, _ = select.select([self._from] * (not self._eof), [self._to], [], self._left(end))
+            readers, writers, _ = select.select(
+                [self._from] * (not self._eof), [self._to], [], self._left(end)
+            )
             if readers:
                 self._take()
             if writers:
@@ -145,9 +149,14 @@ class Dialogue:
         if self._eof:
             assert self.process.stderr is not None
             said = self.process.stderr.read(4000) if self.process.poll() is not None else b""
-            raise Failed(f"the session ended instead of sending {wanted}: {self.trace} {bytes(self._received)!r} {said!r}")
+            raise Failed(
+                f"the session ended instead of sending {wanted}: "
+                f"{self.trace} {bytes(self._received)!r} {said!r}"
+            )
         if not select.select([self._from], [], [], self._seconds)[0]:
-            raise Failed(f"waited {self._seconds:g} seconds for {wanted}: {self.trace} {bytes(self._received)!r}")
+            raise Failed(
+                f"waited {self._seconds:g} seconds for {wanted}: {self.trace} {bytes(self._received)!r}"
+            )
         self._take()
 
     def _take(self) -> None:

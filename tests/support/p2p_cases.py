@@ -129,7 +129,8 @@ def unreadable() -> list[Case]:
         "a negative DATA": (b"DATA -1", DIGITS),
     }
     return cases + [
-        Case(f"idle: {name}", line + b"\n", NEWEST, UNKNOWN, why=why) for name, (line, why) in differing.items()
+        Case(f"idle: {name}", line + b"\n", NEWEST, UNKNOWN, why=why)
+        for name, (line, why) in differing.items()
     ]
 
 
@@ -186,16 +187,31 @@ def ends() -> list[Case]:
 
 
 def versions() -> list[Case]:
-    lines = [b"VERSION 0", b"VERSION 1", b"VERSION 2", b"VERSION 3", b"VERSION 4", b"VERSION 5", b"VERSION 99"]
+    lines = [
+        b"VERSION 0",
+        b"VERSION 1",
+        b"VERSION 2",
+        b"VERSION 3",
+        b"VERSION 4",
+        b"VERSION 5",
+        b"VERSION 99",
+    ]
     lines += [b"VERSION 007", b"VERSION 99999999999999999999999", b"VERSION 3\nVERSION 1\nVERSION 4"]
-    return [Case(line.decode().replace("\n", ", "), line + b"\nGET 0  {hello}\nSUCCESS\n", EITHER) for line in lines]
+    return [
+        Case(line.decode().replace("\n", ", "), line + b"\nGET 0  {hello}\nSUCCESS\n", EITHER)
+        for line in lines
+    ]
 
 
 def reading() -> list[Case]:
     cases = [
         Case("CHECKPRESENT", b"".join(b"CHECKPRESENT {%s}\n" % key for key in KEYS), ALL),
         Case("GET of each key", b"".join(b"GET 0  {%s}\nSUCCESS\n" % key for key in KEYS), ALL),
-        Case("LOCKCONTENT of each key", b"".join(b"LOCKCONTENT {%s}\nUNLOCKCONTENT\n" % key for key in PRESENT), ALL),
+        Case(
+            "LOCKCONTENT of each key",
+            b"".join(b"LOCKCONTENT {%s}\nUNLOCKCONTENT\n" % key for key in PRESENT),
+            ALL,
+        ),
         Case("LOCKCONTENT of an absent key", b"LOCKCONTENT {absent}\n", ALL),
         Case("LOCKCONTENT twice", b"LOCKCONTENT {hello}\nLOCKCONTENT {hello}\n", EITHER),
         Case("GET with a file", b"GET 0 a%b%%c.txt {hello}\nSUCCESS\n", EITHER),
@@ -204,14 +220,42 @@ def reading() -> list[Case]:
     ]
     offsets = [b"1", b"5", b"6", b"7", b"1000", b"007", b"99999999999"]
     cases += [Case(f"GET from {n.decode()}", b"GET %s  {hello}\nSUCCESS\n" % n, EITHER) for n in offsets]
-    cases += [Case(f"GET absent from {n.decode()}", b"GET %s  {absent}\nFAILURE\n" % n, EITHER) for n in offsets[:2]]
-    cases += [Case(f"GET unsized from {n.decode()}", b"GET %s  {url}\nSUCCESS\n" % n, EITHER) for n in offsets[:5]]
-    odd = [b"FAILURE", b"ERROR what", b"ERROR", b"CHECKPRESENT {hello}", b"NONSENSE", b"", b"VALID", b"DATA 3"]
-    odd += [b"SUCCESS-PLUS u1", b"FAILURE-PLUS u1", b"SUCCESS-PLUS", b"UNLOCKCONTENT", b"BYPASS u", b"VERSION 3"]
-    cases += [Case(f"GET, then {line.decode()}", b"GET 0  {hello}\n%s\n" % line, (0, 1, 2, 4)) for line in odd]
-    cases += [Case(f"GET absent, then {line.decode()}", b"GET 0  {absent}\n%s\n" % line, EITHER) for line in odd]
-    cases += [Case(f"locked, then {line.decode()}", b"LOCKCONTENT {hello}\n%s\n" % line, EITHER) for line in odd]
-    cases += [Case("locked, then UNLOCKCONTENT with key", b"LOCKCONTENT {hello}\nUNLOCKCONTENT {hello}\n", EITHER)]
+    cases += [
+        Case(f"GET absent from {n.decode()}", b"GET %s  {absent}\nFAILURE\n" % n, EITHER) for n in offsets[:2]
+    ]
+    cases += [
+        Case(f"GET unsized from {n.decode()}", b"GET %s  {url}\nSUCCESS\n" % n, EITHER) for n in offsets[:5]
+    ]
+    odd = [
+        b"FAILURE",
+        b"ERROR what",
+        b"ERROR",
+        b"CHECKPRESENT {hello}",
+        b"NONSENSE",
+        b"",
+        b"VALID",
+        b"DATA 3",
+    ]
+    odd += [
+        b"SUCCESS-PLUS u1",
+        b"FAILURE-PLUS u1",
+        b"SUCCESS-PLUS",
+        b"UNLOCKCONTENT",
+        b"BYPASS u",
+        b"VERSION 3",
+    ]
+    cases += [
+        Case(f"GET, then {line.decode()}", b"GET 0  {hello}\n%s\n" % line, (0, 1, 2, 4)) for line in odd
+    ]
+    cases += [
+        Case(f"GET absent, then {line.decode()}", b"GET 0  {absent}\n%s\n" % line, EITHER) for line in odd
+    ]
+    cases += [
+        Case(f"locked, then {line.decode()}", b"LOCKCONTENT {hello}\n%s\n" % line, EITHER) for line in odd
+    ]
+    cases += [
+        Case("locked, then UNLOCKCONTENT with key", b"LOCKCONTENT {hello}\nUNLOCKCONTENT {hello}\n", EITHER)
+    ]
     return cases
 
 
@@ -224,8 +268,16 @@ def removing() -> list[Case]:
         Case("REMOVE-BEFORE, long past", b"REMOVE-BEFORE 1 {hello}\nCHECKPRESENT {hello}\n", ALL),
         Case("REMOVE-BEFORE, far ahead", b"REMOVE-BEFORE 99999999999 {hello}\nCHECKPRESENT {hello}\n", ALL),
         Case("REMOVE-BEFORE of an absent key", b"REMOVE-BEFORE 1 {absent}\n", EITHER),
-        Case("REMOVE and put back", b"REMOVE {hello}\nPUT  {hello}\nDATA 6\nhello\n{V}CHECKPRESENT {hello}\n", ALL),
-        Case("LOCKCONTENT, UNLOCKCONTENT, REMOVE", b"LOCKCONTENT {hello}\nUNLOCKCONTENT\nREMOVE {hello}\n", EITHER),
+        Case(
+            "REMOVE and put back",
+            b"REMOVE {hello}\nPUT  {hello}\nDATA 6\nhello\n{V}CHECKPRESENT {hello}\n",
+            ALL,
+        ),
+        Case(
+            "LOCKCONTENT, UNLOCKCONTENT, REMOVE",
+            b"LOCKCONTENT {hello}\nUNLOCKCONTENT\nREMOVE {hello}\n",
+            EITHER,
+        ),
     ]
 
 
@@ -254,10 +306,18 @@ def writing() -> list[Case]:
         Case("PUT of a key with a wrong size", b"PUT  {wrong_size}\n" + whole + b"{V}", EITHER),
         Case("PUT of a key with an odd name", b"PUT  WORM-s3-m1--a%b/c&d:e f\nDATA 3\nabc{V}", EITHER),
         Case("PUT of an invalid UTF-8 name", b"PUT  WORM-s3-m1--\xff\xfe\nDATA 3\nabc{V}", EITHER),
-        Case("PUT of a name too long for a file", b"PUT  WORM-s3-m1--" + b"n" * 400 + b"\nERROR no\n", NEWEST),
+        Case(
+            "PUT of a name too long for a file", b"PUT  WORM-s3-m1--" + b"n" * 400 + b"\nERROR no\n", NEWEST
+        ),
         Case("PUT resumed", b"PUT  {partial}\nDATA 23\n" + THIRTY[::-1][7:] + b"{V}", ALL),
-        Case("PUT resumed wrongly", b"PUT  {partial}\nDATA 23\n" + b"x" * 23 + b"{V}PUT  {partial}\nERROR no\n", EITHER),
-        Case("PUT of too little, resumed", b"PUT  {partial}\nDATA 3\nxyz{V}PUT  {partial}\nERROR no\n", EITHER),
+        Case(
+            "PUT resumed wrongly",
+            b"PUT  {partial}\nDATA 23\n" + b"x" * 23 + b"{V}PUT  {partial}\nERROR no\n",
+            EITHER,
+        ),
+        Case(
+            "PUT of too little, resumed", b"PUT  {partial}\nDATA 3\nxyz{V}PUT  {partial}\nERROR no\n", EITHER
+        ),
         Case("PUT on a wrong partial", b"PUT  {spoilt}\nDATA 23\n" + THIRTY.swapcase()[7:] + b"{V}", EITHER),
         Case("PUT on a long partial", b"PUT  {long}\nDATA 0\n{V}PUT  {long}\nERROR no\n", EITHER),
         Case("PUT on a whole partial", b"PUT  {whole}\nDATA 0\n{V}CHECKPRESENT {whole}\n", EITHER),
@@ -267,12 +327,30 @@ def writing() -> list[Case]:
         Case("PUT, INVALID", put + whole + b"INVALID\nCHECKPRESENT {absent}\n", VERIFIED),
         Case("PUT of wrong content, INVALID", put + wrong + b"INVALID\n" + put + b"ERROR no\n", VERIFIED),
         Case("PUT given up", put + b"DATA 0\nINVALID\n" + put + b"ERROR no\n", VERIFIED),
-        Case("PUT given up, partial", b"PUT  {partial}\nDATA 0\nINVALID\nPUT  {partial}\nERROR no\n", VERIFIED),
+        Case(
+            "PUT given up, partial", b"PUT  {partial}\nDATA 0\nINVALID\nPUT  {partial}\nERROR no\n", VERIFIED
+        ),
         Case("PUT of an empty key, INVALID", b"PUT  {nothing}\nDATA 0\nINVALID\n", VERIFIED),
         Case("PUT of an URL key, INVALID", b"PUT  {url_absent}\nDATA 3\nabcINVALID\n", VERIFIED),
-        Case("PUT, a negative DATA", put + b"DATA -1\n", NEWEST, b"PUT-FROM 0\nERROR expected DATA\n", why=CRASH),
+        Case(
+            "PUT, a negative DATA",
+            put + b"DATA -1\n",
+            NEWEST,
+            b"PUT-FROM 0\nERROR expected DATA\n",
+            why=CRASH,
+        ),
     ]
-    odd = [b"ERROR no", b"ERROR", b"SUCCESS", b"NONSENSE", b"", b"DATA x", b"DATA", b"CHECKPRESENT {hello}", b"VALID"]
+    odd = [
+        b"ERROR no",
+        b"ERROR",
+        b"SUCCESS",
+        b"NONSENSE",
+        b"",
+        b"DATA x",
+        b"DATA",
+        b"CHECKPRESENT {hello}",
+        b"VALID",
+    ]
     odd += [b"PUT  {absent}", b"BYPASS u", b"VERSION 4", b"ALREADY-HAVE", b"UNLOCKCONTENT"]
     cases += [Case(f"PUT, then {line.decode()}", put + line + b"\n", EITHER) for line in odd]
     for line in odd:
@@ -290,7 +368,9 @@ def limited() -> list[Case]:
     cases = []
     for name, environment in {"read-only": READ_ONLY, "append-only": APPEND_ONLY, "both": BOTH}.items():
         cases.append(Case(f"{name}: requests", script, ALL, environment=environment))
-        cases.append(Case(f"{name}: PUT of a present key", b"PUT  {hello}\n", EITHER, environment=environment))
+        cases.append(
+            Case(f"{name}: PUT of a present key", b"PUT  {hello}\n", EITHER, environment=environment)
+        )
     put = b"PUT  {absent}\n"
     cases.append(Case("read-only: PUT", put, EITHER, environment=READ_ONLY))
     cases.append(Case("read-only: PUT, ERROR", put + b"ERROR no\n", marked=False, environment=READ_ONLY))

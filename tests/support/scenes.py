@@ -15,6 +15,9 @@ from tests.support.programs import NEWEST
 from tests.support.servers import Annexd, Server, chosen, forced_command
 from tests.support.sshd import Sshd
 
+# that the content of a removed key is nowhere is no fault of the server
+_FORGOTTEN = re.compile(rb"No known copies exist of|^fsck: \d+ failed$|^$")
+
 
 class Scene(unittest.SynchronousTestCase):
     """
@@ -32,12 +35,16 @@ class Scene(unittest.SynchronousTestCase):
         self.addCleanup(scratch.cleanup)
         self.directory = Path(scratch.name)
         self.host = Machine(self.directory / "host")
-        self.served = self.host.new("served", bare=self.bare, settings=self.settings)
+        self.served = self.host.new(str(self.place()), bare=self.bare, settings=self.settings)
         self.git_dir = self.served if self.bare else self.served / ".git"
         self.uuid = self.host.uuid(self.served)
         self.server = self.make_server()
         self.server.start()
         self.addCleanup(self.server.stop)
+
+    def place(self) -> Path:
+        """Where the served repository shall be."""
+        return self.directory / "host" / "served"
 
     def make_server(self) -> Server:
         return chosen(Path(self.host.env["HOME"]), self.directory / "daemon", self.served)
@@ -64,8 +71,8 @@ class Scene(unittest.SynchronousTestCase):
         """
         wrong = self.wrong_logs()
         self.assertEqual(wrong, {}, "location logs that do not say what is so")
-        said = self.host.annex(self.served, "fsck", "--all", "--quiet", seconds=600)
-        self.assertEqual(said, b"")
+        _, said = self.host.tries(self.served, "fsck", "--all", "--quiet", seconds=600)
+        self.assertEqual([line for line in said.splitlines() if not _FORGOTTEN.search(line)], [])
         self.host.git(self.served, "fsck", "--strict", "--no-dangling", "--no-progress", seconds=600)
 
     def wrong_logs(self) -> dict[str, str]:

@@ -1,0 +1,160 @@
+"""
+Adding and removing content, natively where that is safe, by an installed
+git-annex where only that does everything right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from annexd.errors import Absent
+from annexd.flow.workers import Workers
+from annexd.protocol.keys import Key
+from annexd.repo.delegate import GitAnnex
+from annexd.repo.incoming import LocalWriter
+from annexd.repo.ledger import Ledger
+from annexd.repo.parts import Clocks, Parts
+from annexd.repo.pointers import Unlocked
+from annexd.repo.verify import Means
+from annexd.store import Outcome
+
+_START_S = 300.0
+"""For git-annex to start, and to wait for others of its kind."""
+
+_SLOWEST = 10_000_000
+"""Bytes per second that git-annex hashes and copies at least."""
+
+_TOO_LATE = "the time within which the content could be removed is over"
+
+
+@dataclass(frozen=True, slots=True)
+class Changing:
+    """What changes the content of one repository."""
+
+    ledger: Ledger
+    workers: Workers
+    git_annex: GitAnnex
+    clocks: Clocks
+    fsync: bool
+
+    # --- adding --------------------------------------------------------------
+
+    def check_adding(self, parts: Parts, means: Means) -> None:
+        """Refuse now what would be impossible later; for a thread."""
+        if _only_git_annex_adds(parts, means):
+            self.git_annex.check("store content in this repository")
+
+    async def add(self, writer: LocalWriter) -> None:
+        """Put complete content, verified as far as we can, into place, and say so in the location log."""
+        if not _only_git_annex_adds(writer.parts, writer.checker.means):
+            if self.ledger.idle and not self.fsync:
+                if await self.ledger.run(self._place_and_record, writer):
+                    return
+            # Others need not wait for their turn while this waits for the disk.
+            elif await writer.gated.disk.run(self._place, writer):
+                await self.ledger.run(self._record_what_is, writer.parts, writer.key)
+                return
+        await writer.gated.bulk.run(self._add_by_git_annex, writer)
+
+    async def recheck(self, parts: Parts, key: Key) -> Outcome:
+        """Content that is here is recorded, however it came."""
+        here = await self.ledger.run(self._record_what_is, parts, key)
+        return Outcome(here, reason="" if here else "the content is not here")
+
+    def _place(self, writer: LocalWriter) -> bool:
+        """For a thread; `False` when that is for git-annex to do."""
+        if self._has_unlocked_files(writer.parts, writer.key):
+            return False
+        writer.place()
+        return True
+
+    def _place_and_record(self, writer: LocalWriter) -> bool:
+        with writer.gate:
+            placed = self._place(writer)
+            if placed:
+                self._record_what_is(writer.parts, writer.key)
+            return placed
+
+    def _record_what_is(self, parts: Parts, key: Key) -> bool:
+        """Whoever removed the content before it was our turn has recorded that."""
+        here = parts.objects.find(key) is not None
+        if here:
+            self.ledger.record(key, True)
+        return here
+
+    def _add_by_git_annex(self, writer: LocalWriter) -> None:
+        """For a thread."""
+        size = writer.settle(self.fsync)
+        verify = writer.checker.means is Means.GIT_ANNEX
+        seconds = _START_S + size / _SLOWEST
+        self.git_annex.setkey(writer.key, writer.path, verify=verify, seconds=seconds)
+        writer.taken()
+
+    # --- removing ------------------------------------------------------------
+
+    async def remove(self, parts: Parts, key: Key, before: int | None) -> Outcome:
+        if parts.settings.needs_git_annex_to_remove:
+            return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
+        outcome = await self.ledger.run(self._remove, parts, key, before)
+        if outcome is None:
+            return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
+        return outcome
+
+    def _remove(self, parts: Parts, key: Key, before: int | None) -> Outcome | None:
+        """
+        For a thread, in turn; `None` when git-annex has to do it.
+
+        The log comes first: content that is here without being logged is
+        found by the next ``git annex fsck``, content that is logged without
+        being here may be relied upon.
+        """
+        while (found := parts.objects.find(key)) is not None:
+            if self._has_unlocked_files(parts, key):
+                return None
+            path = found[0]
+            try:
+                claim = parts.locks.claim(path)
+            except Absent:
+                continue
+            try:
+                if self._is_late(before):
+                    return Outcome(False, reason=_TOO_LATE)
+                self._unlink_and_record(parts, key, path)
+            finally:
+                claim.release()
+        return Outcome(True)
+
+    def _unlink_and_record(self, parts: Parts, key: Key, path: bytes) -> None:
+        self.ledger.record(key, False)
+        try:
+            parts.objects.remove(path)
+        except OSError:
+            self.ledger.record(key, True)
+            raise
+
+    def _remove_by_git_annex(self, parts: Parts, key: Key, before: int | None) -> Outcome:
+        """For a thread.  git-annex knows no moment by which it has to be done, so it is stopped there."""
+        if parts.objects.find(key) is None:
+            return Outcome(True)
+        if self._is_late(before):
+            return Outcome(False, reason=_TOO_LATE)
+        seconds = _START_S if before is None else min(_START_S, before - self.clocks.boot())
+        self.git_annex.dropkey(key, seconds=seconds)
+        return Outcome(True)
+
+    def _has_unlocked_files(self, parts: Parts, key: Key) -> bool:
+        """
+        Must files of the work tree change with the content of ``key``?
+        Where that is not certain, git-annex, if there is one, decides.
+        """
+        if parts.pointers is None:
+            return False
+        unlocked = parts.pointers.unlocked_files(key)
+        return unlocked is Unlocked.SOME or (unlocked is Unlocked.UNKNOWN and self.git_annex.installed())
+
+    def _is_late(self, before: int | None) -> bool:
+        return before is not None and self.clocks.boot() >= before
+
+
+def _only_git_annex_adds(parts: Parts, means: Means) -> bool:
+    return parts.settings.needs_git_annex_to_add or means is Means.GIT_ANNEX

@@ -1,0 +1,188 @@
+"""What a forced command may be given: the same as git-annex-shell, or refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from tests.support.processes import run_code
+from tests.support.scenes import Scene
+from tests.support.servers import Annexd, GitAnnexShell, Server
+
+READ_ONLY = ("GIT_ANNEX_SHELL_READONLY", "1")
+APPEND_ONLY = ("GIT_ANNEX_SHELL_APPENDONLY", "yes")
+LIMITED = ("GIT_ANNEX_SHELL_LIMITED", "true")
+EMPTY = ("GIT_ANNEX_SHELL_READONLY", "")
+
+
+class Shell(Scene):
+    """Each command to both, on equal repositories that were not used before."""
+
+    def place(self) -> Path:
+        return self.directory / "host" / "home" / "served"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.home = Path(self.host.env["HOME"])
+        self.annexd()
+        self.stock = GitAnnexShell(self.home)
+        self.host.set_key(self.served, b"WORM-s3-m1--abc", b"abc")
+        self.problems: list[str] = []
+        for name in ("bare", "branch"):  # git repositories without git-annex, the second with its branch
+            repo = self.home / name
+            repo.mkdir()
+            self.host.git(repo, "init", "-q", "--bare")
+        self.host.git(self.home / "branch", "fetch", "-q", str(self.served), "git-annex:git-annex")
+        (self.home / "link").symlink_to("served")
+        (self.home / "empty").mkdir()
+        for repo in (self.home / "bare", self.home / "branch"):
+            shutil.copytree(repo, repo.with_name(repo.name + "-twin"))
+
+    def make_server(self) -> Server:
+        home = self.directory / "host" / "home"
+        more = [home / name for name in ("bare", "branch", "bare-twin", "branch-twin")]
+        return Annexd(home, self.directory / "daemon", self.served, *more)
+
+    def test_commands(self) -> None:
+        served, uuid = self.served, self.uuid.decode()
+        for command in (
+            f"git-annex-shell 'configlist' '{served}'",
+            f"git-annex-shell 'configlist' '{served}' '--' 'autoinit=1' '--'",
+            f"git-annex-shell configlist {served}",
+            f'git-annex-shell "configlist" "{served}"',
+            f"git-annex-shell 'configlist' '{self.home}/bare'",
+            f"git-annex-shell 'configlist' '{self.home}/nothing'",
+            f"git-annex-shell 'configlist' '{self.home}/empty'",
+            f"git-annex-shell 'p2pstdio' '{served}' 'client' --uuid {uuid}",
+            f"git-annex-shell 'p2pstdio' '{served}' '--debug' 'client' --uuid {uuid}",
+            f"git-annex-shell 'p2pstdio' '{served}' '' --uuid {uuid}",
+            f"git-annex-shell 'p2pstdio' '{served}' 'any text' --uuid {uuid}",
+            f"git-annex-shell 'p2pstdio' '{served}' 'client' --uuid wrong",
+            f"git-annex-shell 'p2pstdio' '{served}' 'client'",
+            f"git-annex-shell 'p2pstdio' '{served}' --uuid {uuid}",
+            f"git-annex-shell 'p2pstdio' '{served}'",
+            "git-annex-shell 'p2pstdio'",
+            f"git-annex-shell 'p2pstdio' '{self.home}/bare' 'client' --uuid {uuid}",
+            f"git-annex-shell 'p2pstdio' '{self.home}/nothing' 'client' --uuid {uuid}",
+            f"git-annex-shell 'inannex' '{served}' 'WORM-s3-m1--abc'",
+            f"git-annex-shell 'inannex' '{served}' 'WORM-s3-m1--none'",
+            f"git-annex-shell 'frobnicate' '{served}'",
+            f"git-annex-shell 'lockcontent' '{served}' 'WORM-s3-m1--abc'",
+            "git-annex-shell",
+            "git-annex-shell ''",
+            f"git-upload-pack '{served}'",
+            f"git-receive-pack '{served}'",
+            f"git-upload-pack '{self.home}/nothing'",
+            f"git-upload-pack '{served}' x",
+            "git-upload-pack",
+            "ls",
+            "sh -c id",
+            f"git-annex-shell 'configlist' '{served}'; id",
+            f"git-upload-pack '{served}'; id",
+            f"git-upload-pack '{served}' && id",
+            f"git-upload-pack '{served}$(id)'",
+            f"git-upload-pack --upload-pack=id '{served}'",
+            "git-upload-pack '--help'",
+            f"git upload-pack '{served}'",
+            f"git-annex-shell 'configlist' '{served}' 'unbalanced",
+        ):
+            self._compare(command)
+        self._report()
+
+    def test_directories(self) -> None:
+        for directory in (
+            f"{self.served}/",
+            f"{self.served}//",
+            f"{self.home}/./served",
+            f"{self.home}/empty/../served",
+            f"{self.home}/link",
+            "served",
+            "~/served",
+            "/~/served",
+            "/~/served/",
+            "~/link",
+            "~/empty/../served",
+            "~",
+            "",
+            ".",
+            "/",
+        ):
+            for verb in ("git-annex-shell 'configlist'", "git-upload-pack"):
+                self._compare(f"{verb} '{directory}'")
+        self._report()
+
+    def test_limits(self) -> None:
+        served, uuid = self.served, self.uuid.decode()
+        commands = (
+            f"git-annex-shell 'configlist' '{served}'",
+            f"git-annex-shell 'p2pstdio' '{served}' 'client' --uuid {uuid}",
+            f"git-annex-shell 'inannex' '{served}' 'WORM-s3-m1--abc'",
+            f"git-annex-shell 'dropkey' '{served}' '--force' 'WORM-s3-m1--none'",
+            f"git-annex-shell 'gcryptsetup' '{served}' 'id'",
+            f"git-upload-pack '{served}'",
+            f"git-receive-pack '{served}'",
+            "ls",
+        )
+        for environment in ((READ_ONLY,), (APPEND_ONLY,), (LIMITED,), (EMPTY,), (READ_ONLY, LIMITED)):
+            for command in commands:
+                self._compare(command, *environment)
+        self._report()
+
+    def test_one_directory(self) -> None:
+        served = self.served
+        for allowed in (
+            f"{served}",
+            f"{served}/",
+            "~/served",
+            "/~/served",
+            "served",
+            f"{self.home}/link",
+            "/srv",
+        ):
+            for directory in (
+                f"{served}",
+                f"{served}/",
+                "~/served",
+                "/~/served",
+                "served",
+                f"{self.home}/link",
+            ):
+                for verb in ("git-annex-shell 'configlist'", "git-upload-pack"):
+                    self._compare(f"{verb} '{directory}'", ("GIT_ANNEX_SHELL_DIRECTORY", allowed))
+        self._compare("ls", ("GIT_ANNEX_SHELL_DIRECTORY", str(served)))
+        self._report()
+
+    def test_initialising(self) -> None:
+        """Asked for the configuration of a repository that has the branch, or told to, it begins."""
+        for name, words in (("branch", ""), ("bare", " '--' 'autoinit=1' '--'")):
+            pair = []
+            for server, repo in ((self.stock, name), (self.annexd(), name + "-twin")):
+                code, out = self._ask(server, f"git-annex-shell 'configlist' '{self.home / repo}'{words}", {})
+                pair.append(re.sub(rb"annex.uuid=[0-9a-f-]{36}", b"annex.uuid=U", out))
+                self.assertEqual(code, 0, out)
+                self.assertIn(b"annex.uuid=" + self.host.uuid(self.home / repo), out)
+            self.assertEqual(pair[0], pair[1])
+
+    def _compare(self, command: str, *environment: tuple[str, str]) -> None:
+        wanted = self._ask(self.stock, command, dict(environment))
+        seen = self._ask(self.annexd(), command, dict(environment))
+        if _normal(wanted) != _normal(seen):
+            about = f"{command}   {environment or ''}"
+            self.problems.append(
+                f"{about}\n  git-annex-shell {_normal(wanted)}\n  annexd          {_normal(seen)}"
+            )
+
+    def _ask(self, server: Server, command: str, environment: dict[str, str]) -> tuple[int, bytes]:
+        env = {**server.env(), **environment}
+        return run_code(*server.command(), "-c", command, cwd=self.home, env=env, stdin=b"", seconds=20)
+
+    def _report(self) -> None:
+        self.assertFalse(self.problems, f"{len(self.problems)} differ:\n" + "\n".join(self.problems))
+
+
+def _normal(answer: tuple[int, bytes]) -> tuple[int, bytes]:
+    """The exit code and the output; of a refusal only that it says something."""
+    code, said = answer
+    said = re.sub(rb"agent=\S+", b"agent=", said)
+    return (code, said) if code == 0 else (1, b"something" if said else b"nothing")

@@ -1,0 +1,264 @@
+"""Content locks, both kinds, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from annexd.errors import Absent, Refused
+from annexd.repo.content import RETENTION_S, ContentLocks
+from annexd.repo.layout import Layout
+from annexd.repo.locks import Locked, lock, try_lock
+from annexd.repo.modes import Modes
+from annexd.repo.settings import Settings
+
+START_NS = 1_795_360_000_123_456_789
+
+
+class LockCase(SynchronousTestCase):
+    version = 10
+
+    def setUp(self) -> None:
+        self.git_dir = os.fsencode(os.path.abspath(self.mktemp()))
+        self.now = START_NS
+        self.unchanged = True
+        self.layout = Layout(self.git_dir, Settings())
+        self.directory = os.path.join(self.layout.objects, b"zK", b"02", b"K")
+        os.makedirs(self.directory)
+        self.path = os.path.join(self.directory, b"K")
+        with open(self.path, "wb") as file:
+            file.write(b"content")
+        os.chmod(self.path, 0o444)
+        os.chmod(self.directory, 0o555)
+        self.addCleanup(self.make_deletable)
+        self.locks = ContentLocks(
+            self.layout,
+            Modes(None, self.version),
+            self.version,
+            now=lambda: self.now,
+            unchanged=lambda: self.unchanged,
+        )
+
+    def make_deletable(self) -> None:
+        if os.path.isdir(self.directory):
+            os.chmod(self.directory, 0o755)
+
+    def names(self) -> list[bytes]:
+        return sorted(name.removeprefix(b"K") for name in os.listdir(self.directory))
+
+    def modes(self) -> tuple[int, int]:
+        return tuple(stat.S_IMODE(os.stat(path).st_mode) for path in (self.directory, self.path))
+
+    def remove_object(self) -> None:
+        os.chmod(self.directory, 0o755)
+        os.unlink(self.path)
+
+
+class EveryVersion:
+    def test_shared(self: LockCase) -> None:
+        first = self.locks.share(self.path)
+        second = self.locks.share(self.path)
+        with self.assertRaises(Locked):
+            self.locks.claim(self.path)
+        self.assertEqual(self.modes(), (0o555, 0o444))
+        second.release()
+        with self.assertRaises(Locked):
+            self.locks.claim(self.path)
+        first.release()
+        self.assertEqual(self.modes(), (0o555, 0o444))
+
+    def test_alone(self: LockCase) -> None:
+        claim = self.locks.claim(self.path)
+        for take in (self.locks.share, self.locks.claim):
+            with self.assertRaises(Locked):
+                take(self.path)
+        claim.release()
+        claim.release()
+        self.assertEqual(self.names(), [b""])
+        self.assertEqual(self.modes(), (0o555, 0o444))
+        self.locks.share(self.path).release()
+        self.assertEqual(self.names(), [b""])
+
+    def test_absent(self: LockCase) -> None:
+        self.remove_object()
+        for take in (self.locks.share, self.locks.claim):
+            with self.assertRaises(Absent):
+                take(self.path)
+        self.assertNotIn(b".lck", self.names() if os.path.exists(self.directory) else [])
+        self.assertTrue(os.path.exists(self.layout.objects))
+
+    def test_removed_under_the_claim(self: LockCase) -> None:
+        claim = self.locks.claim(self.path)
+        self.remove_object()
+        claim.release()
+        self.assertFalse(os.path.exists(os.path.join(self.layout.objects, b"zK")))
+
+    def test_siblings_stay(self: LockCase) -> None:
+        other = os.path.join(self.layout.objects, b"zK", b"03")
+        os.mkdir(other)
+        claim = self.locks.claim(self.path)
+        self.remove_object()
+        claim.release()
+        self.assertEqual(os.listdir(os.path.join(self.layout.objects, b"zK")), [b"03"])
+
+
+class SidecarTests(EveryVersion, LockCase):
+    def stamp(self, seconds: int = 0) -> bytes:
+        return b"%d.123456789s" % (START_NS // 10**9 + RETENTION_S + seconds)
+
+    def retention(self) -> bytes:
+        with open(self.path + b".rtm", "rb") as file:
+            return file.read()
+
+    def test_what_a_lock_looks_like(self) -> None:
+        lease = self.locks.share(self.path)
+        self.assertEqual(self.names(), [b"", b".lck", b".rtl", b".rtm"])
+        self.assertEqual(self.retention(), self.stamp())
+        lease.release()
+        lease.release()
+        self.assertEqual(self.names(), [b""])
+        self.assertEqual(os.listdir(self.layout.othertmp), [])
+
+    def test_a_later_lock_prolongs(self) -> None:
+        first = self.locks.share(self.path)
+        self.now += 5 * 10**9
+        second = self.locks.share(self.path)
+        self.assertEqual(self.retention(), self.stamp(5))
+        first.release()
+        self.assertEqual(self.names(), [b"", b".lck", b".rtl", b".rtm"])
+        second.release()
+        self.assertEqual(self.names(), [b""])
+
+    def test_the_prolongation_of_another_stays(self) -> None:
+        """As with git-annex: whose stamp it is not does not remove it."""
+        first = self.locks.share(self.path)
+        self.now += 5 * 10**9
+        second = self.locks.share(self.path)
+        second.release()
+        first.release()
+        self.assertEqual(self.names(), [b"", b".rtl", b".rtm"])
+        with self.assertRaises(Locked):
+            self.locks.claim(self.path)
+
+    def test_a_later_end_is_not_made_earlier(self) -> None:
+        self.write_retention(self.stamp(1000))
+        self.locks.share(self.path).release()
+        self.assertEqual(self.retention(), self.stamp(1000))
+
+    def test_retention(self) -> None:
+        self.write_retention(self.stamp())
+        self.now += RETENTION_S * 10**9
+        with self.assertRaises(Locked) as raised:
+            self.locks.claim(self.path)
+        self.assertIn("locked", str(raised.exception))
+        self.assertEqual(self.names(), [b"", b".rtm"])
+        self.now += 1
+        claim = self.locks.claim(self.path)
+        claim.release()
+        self.assertEqual(self.names(), [b""])
+
+    def test_retention_does_not_prevent_locks(self) -> None:
+        self.write_retention(self.stamp(-100))
+        self.locks.share(self.path).release()
+        self.assertEqual(self.names(), [b""])
+
+    def test_stamps_that_cannot_be_read(self) -> None:
+        for stamp in (b"", b"s", b"soon", b"99999999999", b"-5s", b"1e99s", b"9999999999.xs", b"\xff" * 1000):
+            self.write_retention(stamp)
+            self.locks.claim(self.path).release()
+            self.assertEqual(self.names(), [b""])
+
+    def test_stamps_without_fraction(self) -> None:
+        self.write_retention(b"%ds" % (START_NS // 10**9 + 1))
+        with self.assertRaises(Locked):
+            self.locks.claim(self.path)
+
+    def test_a_killed_process(self) -> None:
+        """The kernel drops the lock, the retention stays."""
+        os.chmod(self.directory, 0o755)
+        script = "import sys, os\nfrom annexd.repo.locks import try_lock\n"
+        script += "assert try_lock(os.fsencode(sys.argv[1]), exclusive=False, flags=os.O_RDONLY | os.O_CREAT)\n"
+        script += "print(flush=True)\nsys.stdin.read()\n"
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, self.path + b".lck"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        self.write_retention(self.stamp())
+        with self.assertRaises(Locked):
+            self.locks.claim(self.path)
+        process.kill()
+        process.communicate()
+        with self.assertRaises(Locked):
+            self.locks.claim(self.path)
+        self.now += 601 * 10**9
+        self.locks.claim(self.path).release()
+        self.assertEqual(self.names(), [b""])
+
+    def test_an_object_that_goes_while_it_is_locked(self) -> None:
+        """Somebody who does not know of locks removes it."""
+        lease = self.locks.share(self.path)
+        self.remove_object()
+        lease.release()
+        self.assertFalse(os.path.exists(self.directory))
+
+    def write_retention(self, stamp: bytes) -> None:
+        os.chmod(self.directory, 0o755)
+        with open(self.path + b".rtm", "wb") as file:
+            file.write(stamp)
+        os.chmod(self.directory, 0o555)
+
+
+class OnObjectTests(EveryVersion, LockCase):
+    version = 8
+
+    def test_what_a_lock_looks_like(self) -> None:
+        lease = self.locks.share(self.path)
+        self.assertEqual(self.names(), [b""])
+        self.assertIsNone(try_lock(self.layout.sentinal, exclusive=True))
+        lease.release()
+        held = try_lock(self.layout.sentinal, exclusive=True)
+        assert held is not None
+        held.release()
+
+    def test_no_retention(self) -> None:
+        os.chmod(self.directory, 0o755)
+        with open(self.path + b".rtm", "wb") as file:
+            file.write(b"9999999999s")
+        self.locks.claim(self.path).release()
+
+    def test_after_an_upgrade(self) -> None:
+        self.unchanged = False
+        for take in (self.locks.share, self.locks.claim):
+            with self.assertRaises(Refused) as raised:
+                take(self.path)
+            self.assertNotIsInstance(raised.exception, Locked)
+        held = try_lock(self.layout.sentinal, exclusive=True)
+        assert held is not None
+        held.release()
+
+    def test_during_an_upgrade(self) -> None:
+        upgrade = try_lock(self.layout.sentinal, exclusive=True)
+        assert upgrade is not None
+        with self.assertRaises(Locked):
+            lock(self.layout.sentinal, exclusive=False, seconds=0)
+        upgrade.release()
+
+    def test_the_lock_is_on_the_object(self) -> None:
+        os.chmod(self.path, 0o644)
+        other = try_lock(self.path, exclusive=True)
+        assert other is not None
+        with self.assertRaises(Locked):
+            self.locks.share(self.path)
+        other.release()
+        os.chmod(self.path, 0o444)
+
+
+del LockCase
