@@ -1,7 +1,7 @@
 # make venv    .venv in the checkout, with annexd installed
 # make serve   a demonstration in ./demo, or REPO=/srv/annex/x of your own
 # make test    everything but the long loops; installs what is missing
-# make soak    the long loops, at full length
+# make soak    the long loops, at full length: SOAK_SECONDS=600 each
 # make lint    style, types, imports
 # make bench   annexd and git-annex-shell side by side
 
@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 REPO =
+SOAK_SECONDS = 600
 
 TESTS = $(filter-out tests.soak,$(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py))) \
         $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
@@ -45,7 +46,7 @@ bench: venv
 	$(BIN)/python -m bench
 
 soak: needs venv programs
-	$(BIN)/python -m twisted.trial tests.soak
+	ANNEXD_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m twisted.trial tests.soak
 
 needs:
 	@.ci/needs

@@ -143,12 +143,12 @@ class Shell:
         try:
             greet(wire, store.uuid)
             await Server(wire, store, activity, notice=visitor.handoff.say).run()
-            await wire.flushed()
         except FramingError:
-            await wire.flushed()
+            await _heard(wire)
             raise
         finally:
             await store.close()
+        await _heard(wire)
 
     @contextmanager
     def _connected(self, visitor: Visitor) -> Iterator[tuple[Wire, Activity]]:
@@ -308,6 +308,14 @@ def _pollable(handoff: Handoff) -> tuple[int, int]:
     for number in (0, 1):
         check_pollable(handoff.fileno(number))
     return handoff.take(0), handoff.take(1)
+
+
+async def _heard(wire: Wire) -> None:
+    """Until the client has taken the last reply, or cares for it no more: most close both ways at once."""
+    try:
+        await wire.flushed()
+    except PeerLost as error:
+        wire.abort(error)
 
 
 async def _flushed(repository: Repository) -> None:

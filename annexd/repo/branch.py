@@ -127,8 +127,9 @@ class Branch:
         if not self._settings.always_commit or self._settings.needs_git_annex_to_commit:
             return False
         committed = False
-        while self._commit_some():
-            committed = True
+        with _refusing(self._layout.journal):
+            while self._commit_some():
+                committed = True
         return committed
 
     def _commit_some(self) -> bool:

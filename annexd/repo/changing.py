@@ -5,9 +5,10 @@ git-annex where only that does everything right.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
-from annexd.errors import Absent
+from annexd.errors import Absent, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo.delegate import GitAnnex
@@ -150,7 +151,13 @@ class Changing:
         if parts.pointers is None:
             return False
         unlocked = parts.pointers.unlocked_files(key)
-        return unlocked is Unlocked.SOME or (unlocked is Unlocked.UNKNOWN and self.git_annex.installed())
+        return unlocked is Unlocked.SOME or (unlocked is Unlocked.UNKNOWN and self._has_git_annex())
+
+    def _has_git_annex(self) -> bool:
+        with contextlib.suppress(Refused):
+            self.git_annex.check("look for unlocked files")
+            return True
+        return False
 
     def _is_late(self, before: int | None) -> bool:
         return before is not None and self.clocks.boot() >= before

@@ -52,22 +52,9 @@ class GitAnnex:
         self._program = program
         self._environ = environ
 
-    def installed(self) -> bool:
-        with contextlib.suppress(Refused):
-            self._find("be asked")
-            return True
-        return False
-
     def check(self, purpose: str) -> None:
         """Raise `Refused` when there is no git-annex to do it."""
         self._find(purpose)
-
-    def is_installed(self) -> bool:
-        try:
-            self._find("look for it")
-        except Refused:
-            return False
-        return True
 
     def setkey(self, key: Key, file: bytes, *, verify: bool, seconds: float) -> None:
         """

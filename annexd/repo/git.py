@@ -88,7 +88,7 @@ class Git:
         as `git config --list` prints them, ``true`` for those without value.
         """
         with _refusing(self.git_dir):
-            entries = [(e.raw_level, e.raw_name, e.raw_value) for e in self._repository.config]
+            entries = [(int(e.level), e.raw_name, e.raw_value) for e in self._repository.config]
         entries.sort(key=lambda entry: entry[0])
         return {name: b"true" if value is None else value for _, name, value in entries}
 

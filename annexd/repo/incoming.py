@@ -50,6 +50,7 @@ class LocalWriter:
         """For all that touches the partial file: closing waits for it."""
         self._add = add
         self._recheck = recheck
+        self._begun = False
         self._done = False
         self._catching_up: Deferred[None] | None = None
         self._hashing = checker.means is Means.HASH and parts.settings.verify and not upload.offset
@@ -60,6 +61,7 @@ class LocalWriter:
             self._catch_up()
 
     def announce(self, length: int) -> None:
+        self._begun = True
         if self._sink.limit is None:
             self._sink.limit = self.offset + length
 
@@ -114,7 +116,8 @@ class LocalWriter:
 
     def _close(self, upload: Upload) -> None:
         self.gate.close()
-        upload.close(self._done)
+        # A peer that thought better of it has not failed.
+        upload.close(self._done if self._begun else None)
 
     # --- is it right? --------------------------------------------------------
 

@@ -30,9 +30,10 @@ def clear(parts: Parts, record: Callable[[Key], None]) -> None:
         top = os.path.join(parts.layout.transfer, direction)
         for peer in _names(top):
             directory = os.path.join(top, peer)
+            failed = os.path.join(parts.layout.transfer, b"failed", direction, peer)
+            brought = record if direction == b"download" else _nothing
             for name in _dead(directory):
-                failed = os.path.join(parts.layout.transfer, b"failed", direction, peer, name)
-                _bury(parts, os.path.join(directory, name), failed, record if direction == b"download" else None)
+                _bury(parts, os.path.join(directory, name), os.path.join(failed, name), brought)
 
 
 def _dead(directory: bytes) -> Iterator[bytes]:
@@ -51,7 +52,7 @@ def _dead(directory: bytes) -> Iterator[bytes]:
     yield from names
 
 
-def _bury(parts: Parts, note: bytes, failed: bytes, record: Callable[[Key], None] | None) -> None:
+def _bury(parts: Parts, note: bytes, failed: bytes, record: Callable[[Key], None]) -> None:
     try:
         key = Key.from_file_name(os.path.basename(note))
     except ValueError:
@@ -59,9 +60,12 @@ def _bury(parts: Parts, note: bytes, failed: bytes, record: Callable[[Key], None
     if parts.objects.find(key) is None:
         parts.transfers.note_failure(note, failed)
         return
-    if record is not None:
-        record(key)
+    record(key)
     discard(note)
+
+
+def _nothing(key: Key) -> None:
+    pass
 
 
 def _names(directory: bytes) -> list[bytes]:

@@ -202,8 +202,12 @@ class LocalStore:
 
     async def lock(self, key: Key) -> Lease:
         parts = self._changeable()
+
+        def get() -> Held:
+            return lock_content(parts, key)
+
         with refusing():
-            held = await fetch(self._workers.disk, lambda: lock_content(parts, key), lambda held: held.release())
+            held = await fetch(self._workers.disk, get, lambda held: held.release())
         return LocalLease(self._workers, held)
 
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
@@ -281,7 +285,7 @@ class LocalStore:
 def is_present(parts: Parts, key: Key) -> bool:
     """For a thread."""
     found = parts.objects.find(key)
-    return found is not None and is_unmodified(parts, key, found[1])
+    return found is not None and is_unmodified(parts, key, *found)
 
 
 def lock_content(parts: Parts, key: Key) -> Held:

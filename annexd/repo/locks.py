@@ -95,7 +95,7 @@ def lock(
 
 
 def set_lock(fd: int, kind: int) -> bool:
-    """Put a lock of ``kind`` (``F_RDLCK``, ``F_WRLCK``, ``F_UNLCK``) on an open file, if it can be had now."""
+    """Put a lock of ``kind`` (``F_RDLCK``, ``F_WRLCK``, ``F_UNLCK``) on an open file, if it can be had."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(kind, os.SEEK_SET, 0, 0, 0))
     except OSError as error:

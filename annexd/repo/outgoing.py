@@ -34,7 +34,7 @@ class Opened:
             self.transfer.end(taken)
 
     def unchanged(self) -> bool:
-        """Only hard links of the work tree can be written to; content that is removed meanwhile stays what it is."""
+        """Only a hard link of the work tree can be written to; what is removed meanwhile stays what it is."""
         now = os.fstat(self.fd)
         return now.st_size == self.status.st_size and now.st_mtime_ns == self.status.st_mtime_ns
 
@@ -45,7 +45,7 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
     if found is None:
         raise Absent("the content is not here")
     path, status = found
-    if not is_unmodified(parts, key, status):
+    if not is_unmodified(parts, key, path, status):
         raise Absent("the content has been modified")
     transfer = _note(parts, peer, key, file)
     try:
@@ -58,11 +58,11 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
         raise
 
 
-def is_unmodified(parts: Parts, key: Key, status: os.stat_result) -> bool:
+def is_unmodified(parts: Parts, key: Key, path: bytes, status: os.stat_result) -> bool:
     """Is an object still what it was stored as?  For a thread."""
     if parts.pointers is None or not may_have_changed(status):
         return True
-    return parts.pointers.unmodified(key, status)
+    return parts.pointers.unmodified(key, path, status)
 
 
 def _note(parts: Parts, peer: bytes, key: Key, file: bytes) -> Transfer | None:

@@ -44,10 +44,11 @@ class Upload:
         """Bytes that are still to come, as far as is known."""
         return 0 if self.wanted is None else max(0, self.wanted - os.fstat(self.fd).st_size)
 
-    def close(self, done: bool) -> None:
+    def close(self, done: bool | None) -> None:
         """
         Give everything back; for a thread.  What has arrived stays for the
-        next try, unless it is nothing.  ``done``: the content is here.
+        next try, unless it is nothing.  ``done``: the content is here;
+        `None`: nothing was to be sent after all.
         """
         self.space.let_go(self)
         try:

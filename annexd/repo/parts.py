@@ -96,9 +96,9 @@ def config_stamp(git: Git) -> tuple[object, ...]:
     into it.  The user's and the machine's own configuration are looked at
     only when the repository is opened.
     """
-    common = git.common_dir
-    paths = (b"config", b"config.worktree", b"hooks")
-    return tuple(_stamp(os.path.join(directory, path)) for directory in dict.fromkeys((common, git.git_dir)) for path in paths)
+    names = (b"config", b"config.worktree", b"hooks")
+    directories = dict.fromkeys((git.common_dir, git.git_dir))
+    return tuple(_stamp(os.path.join(directory, name)) for directory in directories for name in names)
 
 
 def _stamp(path: bytes) -> object:

@@ -25,18 +25,16 @@ import re
 import sqlite3
 import stat
 import threading
-from typing import Callable, Collection, Iterable, Iterator
-from urllib.parse import quote_from_bytes
+from typing import Collection, Iterable, Iterator
 
 from annexd.protocol.keys import Key
-from annexd.repo.verify import Checker, Means
+from annexd.repo.keysdb import KeysDatabase, is_noted
+from annexd.repo.verify import Checker, Means, has_equivalents
 
-_BUSY_S = 10.0  # for the moments in which git-annex has the database to itself
 _LAST_INDEX = b"refs/annex/last-index"
 _ENTRIES = slice(8, 12)
 _CHUNK = 1 << 20
 _MOST_INTACT = 10_000
-_NS_PER_S = 10**9
 
 
 class Unlocked(enum.Enum):
@@ -54,12 +52,9 @@ class Unlocked(enum.Enum):
 
 
 class Pointers:
-    """
-    The unlocked files of the repository in ``git_dir``, whose files are in
-    ``work_tree``.  ``may_ask`` says whether git-annex is on this host.
-    """
+    """The unlocked files of the repository in ``git_dir``, whose files are in ``work_tree``."""
 
-    def __init__(self, git_dir: bytes, work_tree: bytes, may_ask: Callable[[], bool]) -> None:
+    def __init__(self, git_dir: bytes, work_tree: bytes) -> None:
         self._git_dir = git_dir
         self._work_tree = work_tree
         self._index = os.path.join(git_dir, b"index")
@@ -67,7 +62,6 @@ class Pointers:
         self._mutex = threading.Lock()
         self._seen: tuple[object, bytes] | None = None
         """The newest index, and the tree, for which `_is_reconciled` was true."""
-        self._may_ask = may_ask
         self._intact: set[tuple[Key, object]] = set()
         """What `unmodified` has found to be so."""
 
@@ -80,11 +74,6 @@ class Pointers:
                 with contextlib.suppress(sqlite3.Error):
                     return self._by_database(key)
             return self._by_index(key)
-
-    def associated(self, key: Key) -> bool:
-        """Are there, as far as can be known, files that are, or wait to be, the content of ``key``?"""
-        found = self.unlocked_files(key)
-        return found is Unlocked.SOME or (found is Unlocked.UNKNOWN and self._may_ask())
 
     def unmodified(self, key: Key, path: bytes, status: os.stat_result) -> bool:
         """
@@ -167,97 +156,19 @@ class Pointers:
         return b""
 
 
-class KeysDatabase:
-    """
-    git-annex's database of files and inodes, read only.  The connection is
-    kept, and made anew when the file is another one.  All queries raise
-    `sqlite3.Error` when they cannot be answered.
-    """
-
-    def __init__(self, path: bytes) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._inode: object = None
-
-    def exists(self) -> bool:
-        return os.path.exists(self._path)
-
-    def files(self, key: Key) -> list[bytes]:
-        """The files of ``key`` in the work tree, from its top, locked ones included."""
-        rows = self._connected().execute("SELECT file FROM associated WHERE key = ?", (key.raw,))
-        return [file if isinstance(file, bytes) else os.fsencode(file) for (file,) in rows.fetchall()]
-
-    def inode_caches(self, key: Key) -> list[str]:
-        """``INODE SIZE SECONDS FRACTION`` of files that have been seen to hold the content of ``key``."""
-        if not self.exists():
-            return []
-        rows = self._connected().execute("SELECT inodecache FROM content WHERE key = ?", (key.raw,))
-        return [noted for (noted,) in rows.fetchall()]
-
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _connected(self) -> sqlite3.Connection:
-        """
-        Not read as "immutable", which would miss what git-annex has written
-        to the log beside the database only.
-        """
-        try:
-            status = os.stat(self._path)
-        except FileNotFoundError:
-            self.close()
-            raise sqlite3.OperationalError("there is no database") from None
-        inode = status.st_dev, status.st_ino
-        if self._connection is None or inode != self._inode:
-            self.close()
-            self._connection = _connect(self._path)
-            self._inode = inode
-        return self._connection
-
-
-def _connect(path: bytes) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote_from_bytes(path)}?mode=ro",
-        uri=True,
-        timeout=_BUSY_S,
-        check_same_thread=False,
-        isolation_level=None,
-    )
-    try:
-        connection.execute("PRAGMA cache_size = -64")  # KiB; there may be thousands of repositories
-        keys = "SELECT type FROM pragma_table_info(?) WHERE name = 'key'"
-        for table in ("associated", "content"):
-            # Very old versions had another form of keys.
-            if connection.execute(keys, (table,)).fetchall() != [("BLOB",)]:
-                raise sqlite3.DatabaseError("the database is of an unknown form")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def is_noted(status: os.stat_result, noted: Collection[str]) -> bool:
-    """Is a file of this ``status`` among those in ``noted``?"""
-    seconds, ns = divmod(abs(status.st_mtime_ns), _NS_PER_S)
-    sign = "-" if status.st_mtime_ns <= -_NS_PER_S else ""
-    start = f"{status.st_ino} {status.st_size} {sign}{seconds} "
-    # Where the file system gave no fraction of a second, git-annex takes any for it.
-    return start + f"{ns:09}".rstrip("0") in noted or start in noted
-
-
 def _is_content(key: Key, path: bytes, status: os.stat_result) -> bool:
     """Read it all; `False` also when it changes meanwhile, or when only git-annex could tell."""
     checker = Checker(key)
-    if checker.means is Means.GIT_ANNEX:
+    if checker.means is Means.GIT_ANNEX or has_equivalents(key):
         return False
-    with open(path, "rb") as file:
-        if _identity(os.fstat(file.fileno())) != _identity(status):
-            return False
-        while chunk := file.read(_CHUNK):
+    before = _identity(status)
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        while _identity(os.fstat(file.fileno())) == before:
+            chunk = file.read(_CHUNK)
+            if not chunk:
+                return checker.matches(status.st_size)
             checker.digest.update(chunk)
-        return checker.matches(file.tell()) and _identity(os.fstat(file.fileno())) == _identity(status)
+    return False
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -29,13 +29,18 @@ class Transfer:
         self._info = info
         self._failed = failed
 
-    def end(self, ok: bool) -> None:
-        """Give the locks back and leave, or remove, the note of a failure.  Ending it again does nothing."""
+    def end(self, ok: bool | None) -> None:
+        """
+        Give the locks back and leave, or remove, the note of a failure; with
+        `None` nothing was tried.  Ending it again does nothing.
+        """
         locks, self._locks = self._locks, []
         if not locks:
             return
         try:
-            if ok:
+            if ok is None:
+                _unlink(self._info)
+            elif ok:
                 _unlink(self._info, self._failed)
             else:
                 self._transfers.note_failure(self._info, self._failed)

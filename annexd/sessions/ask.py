@@ -50,7 +50,6 @@ _BEFORE = 3
 _DATA_PRESENT = 4
 
 
-
 class Peer:
     """The repository ``uuid`` at the other end of ``wire``, to which `introduce` has spoken."""
 
@@ -268,5 +267,3 @@ class _RemoteWriter:
     async def close(self) -> None:
         # Without a commit the peer still waits for bytes: hanging up keeps what it has for the next try.
         self._turn.end(PeerLost("the upload was given up"))
-
-

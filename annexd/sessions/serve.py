@@ -186,7 +186,9 @@ class Server:
         self._activity.begin("CONNECT", service)
         self._over = True
         if self._git is None:
-            code = await gitlink.refuse(self._wire, "this repository cannot be used with git over this connection")
+            code = await gitlink.refuse(
+                self._wire, "this repository cannot be used with git over this connection"
+            )
         else:
             code = await gitlink.connect(self._wire, self._git, service)
         self._activity.end("done" if code == 0 else "failed", f"git ended with {code}" if code else "")
@@ -211,7 +213,9 @@ class Server:
             taken = isinstance(await self._expect(Moment.GET_VERDICT), (Success, SuccessPlus))
         finally:
             await reader.close(taken)
-        self._activity.end("done" if taken else "failed", "" if taken else "the peer could not use what it got")
+        self._activity.end(
+            "done" if taken else "failed", "" if taken else "the peer could not use what it got"
+        )
 
     async def _send_content(self, reader: Reader) -> None:
         source = reader.source

@@ -18,7 +18,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from annexd.errors import AnnexdError, FramingError, PeerLost
+from annexd.errors import AnnexdError, PeerLost
 from annexd.flow.body import Buffer
 from annexd.flow.kernel import Plain
 from annexd.flow.signal import Signal
@@ -222,7 +222,8 @@ class Body:
         try:
             data = await self._wire.read(min(limit, self.remaining))
         except PeerLost as error:
-            raise type(error)(f"{error} after {self._length - self.remaining} of {self._length} bytes") from None
+            got = self._length - self.remaining
+            raise type(error)(f"{error} after {got} of {self._length} bytes") from None
         self.remaining -= len(data)
         return data
 

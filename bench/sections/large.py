@@ -24,6 +24,8 @@ def rows(scene: Scene) -> Iterator[Row]:
     for side in scene.all_sides:
         _cycle(scene, side, defaultdict(list))
     for _ in scene.rounds(scene.plan.large_rounds):
+        # Memory that a virtual machine has given back is slow when it is used again.
+        _limit(scene, _from_memory)
         results[_PIPE, "put"].append(_limit(scene, _from_pipe))
         for side in scene.all_sides:
             results[_MEMORY, "put"].append(_limit(scene, _from_memory))

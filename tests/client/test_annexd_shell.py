@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,14 @@ class Asked:
         self.fds = []
 
 
+def until_waiting(process: subprocess.Popen[bytes]) -> None:
+    """Until a shell has taken the place of Python."""
+    end = time.monotonic() + SECONDS
+    while b"read code" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 class ProgramTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="annexd-"))
@@ -202,10 +211,7 @@ class ProgramTests(SynchronousTestCase):
 
         def answer(asked: Asked) -> None:
             asked.connection.sendall(b"w")
-            path = f"/proc/{process.pid}/cmdline"
-            while b"read code" not in (line := Path(path).read_bytes()):
-                pass
-            seen.append(line)
+            until_waiting(process)
             os.close(asked.fds.pop(1))
             assert process.stdout is not None
             seen.append(process.stdout.read())
@@ -216,7 +222,7 @@ class ProgramTests(SynchronousTestCase):
         process = self.start("-c", "x")
         ready.set()
         self.assertEqual(process.wait(SECONDS), 3)
-        self.assertEqual(seen[1], b"")
+        self.assertEqual(seen, [b""])
 
     def test_frame_and_arguments_in_any_locale(self) -> None:
         for locale in ("C", "POSIX", "en_US.ISO-8859-1", "nonsense"):
@@ -249,6 +255,15 @@ class ProgramTests(SynchronousTestCase):
         code, out, error = self.run_shim("-c", "x")
         self.assertEqual((code, out, error), (1, b"", b"annexd-shell: no-such-one cannot be run here\n"))
 
+    def test_a_git_annex_shell_that_is_this_one(self) -> None:
+        program = self.directory / "git-annex-shell"
+        program.write_text(f'#!/bin/sh\nexec {PROGRAM} "$@"\n')
+        program.chmod(0o755)
+        argv = os.fsencode(program) + b"\0inannex\0/x\0k"
+        self.daemon(lambda asked: asked.connection.sendall(b"r" + len(argv).to_bytes(4, "big") + argv))
+        code, _, error = self.run_shim("inannex", "/x", "k")
+        self.assertEqual((code, error.count(b"leads here again")), (1, 1))
+
     def test_a_daemon_that_dies(self) -> None:
         self.daemon(lambda asked: None)
         self.assertEqual(self.run_shim("-c", "x"), (1, b"", b"annexd-shell: the daemon went away\n"))
@@ -272,6 +287,7 @@ class ProgramTests(SynchronousTestCase):
 
         def answer(asked: Asked) -> None:
             asked.connection.sendall(b"w")
+            until_waiting(process)
             process.send_signal(signal.SIGTERM)
             noticed.append(asked.connection.recv(1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from twisted.internet import defer, reactor
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
@@ -15,6 +15,8 @@ class ThreadedPoolTests(TestCase):
     timeout = 10
 
     def setUp(self) -> None:
+        from twisted.internet import reactor
+
         self.pool = ThreadedPool(reactor, "test", 2)  # type: ignore[arg-type]
         self.pool.start()
         self.addCleanup(self.pool.stop)

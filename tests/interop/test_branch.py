@@ -21,6 +21,7 @@ from annexd.repo.locks import lock
 from tests.support.annex import Machine
 from tests.support.branch_hammer import git_dir, open_branch
 from tests.support.hammering import hammer
+from tests.support.programs import MIDDLE, NEWEST, OLDEST
 
 OTHER = "11111111-1111-4111-8111-111111111111"
 OURS = (
@@ -39,10 +40,11 @@ exit $code
 
 class BranchCase(unittest.TestCase):
     bare = True
+    version = NEWEST
     timeout = 120
 
     def setUp(self) -> None:
-        self.machine = Machine(Path(self.mktemp()).absolute())
+        self.machine = Machine(Path(self.mktemp()).absolute(), self.version)
         self.repo = self.machine.new("repo", bare=self.bare)
         self.git_dir = git_dir(str(self.repo))
         self.git = Git(self.git_dir)
@@ -306,13 +308,21 @@ class WaitingTests(BranchCase):
         self.check()
 
 
+class WaitingOldestTests(WaitingTests):
+    version = OLDEST
+
+
+class WaitingMiddleTests(WaitingTests):
+    version = MIDDLE
+
+
 class HammerTests(unittest.TestCase):
     timeout = 180
 
     def hammer(self, bare: bool, roles: list[str]) -> None:
         machine = Machine(Path(self.mktemp()).absolute())
         repository = machine.new("hammered", bare=bare)
-        self.assertEqual(hammer(str(repository), roles, 8, "1", machine.env), [])
+        self.assertEqual("\n".join(hammer(str(repository), roles, 8, "1", machine.env)), "")
 
     def test_bare(self) -> None:
         self.hammer(True, ["annexd", "annexd", "git-annex", "clone", "chores"])

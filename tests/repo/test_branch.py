@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Callable
@@ -210,6 +211,16 @@ class CommitTests(BranchCase):
         self.assertTrue(self.branch.commit())
         self.assertEqual(len(self.scene.history()), 3)
         self.assertTrue(all(self.branch.holders(key) for key in keys))
+
+    def test_a_disk_that_fails(self) -> None:
+        def fail(fd: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.branch.record(KEY, True)
+        self.patch(os, "fsync", fail)
+        self.assertRaises(Refused, self.scene.branch(durable=True).commit)
+        self.assertIsNone(self.on_branch())
+        self.assertEqual(self.scene.journal(), {JOURNALLED: line(1000, 1)})
 
     def test_durable(self) -> None:
         synced: list[str] = []

@@ -19,7 +19,9 @@ from annexd.repo.settings import Settings
 START_NS = 1_795_360_000_123_456_789
 
 
-class LockCase(SynchronousTestCase):
+class EveryVersion(SynchronousTestCase):
+    """What is the same in all versions."""
+
     version = 10
 
     def setUp(self) -> None:
@@ -57,9 +59,7 @@ class LockCase(SynchronousTestCase):
         os.chmod(self.directory, 0o755)
         os.unlink(self.path)
 
-
-class EveryVersion:
-    def test_shared(self: LockCase) -> None:
+    def test_shared(self) -> None:
         first = self.locks.share(self.path)
         second = self.locks.share(self.path)
         with self.assertRaises(Locked):
@@ -71,7 +71,7 @@ class EveryVersion:
         first.release()
         self.assertEqual(self.modes(), (0o555, 0o444))
 
-    def test_alone(self: LockCase) -> None:
+    def test_alone(self) -> None:
         claim = self.locks.claim(self.path)
         for take in (self.locks.share, self.locks.claim):
             with self.assertRaises(Locked):
@@ -83,7 +83,7 @@ class EveryVersion:
         self.locks.share(self.path).release()
         self.assertEqual(self.names(), [b""])
 
-    def test_absent(self: LockCase) -> None:
+    def test_absent(self) -> None:
         self.remove_object()
         for take in (self.locks.share, self.locks.claim):
             with self.assertRaises(Absent):
@@ -91,13 +91,13 @@ class EveryVersion:
         self.assertNotIn(b".lck", self.names() if os.path.exists(self.directory) else [])
         self.assertTrue(os.path.exists(self.layout.objects))
 
-    def test_removed_under_the_claim(self: LockCase) -> None:
+    def test_removed_under_the_claim(self) -> None:
         claim = self.locks.claim(self.path)
         self.remove_object()
         claim.release()
         self.assertFalse(os.path.exists(os.path.join(self.layout.objects, b"zK")))
 
-    def test_siblings_stay(self: LockCase) -> None:
+    def test_siblings_stay(self) -> None:
         other = os.path.join(self.layout.objects, b"zK", b"03")
         os.mkdir(other)
         claim = self.locks.claim(self.path)
@@ -106,7 +106,7 @@ class EveryVersion:
         self.assertEqual(os.listdir(os.path.join(self.layout.objects, b"zK")), [b"03"])
 
 
-class SidecarTests(EveryVersion, LockCase):
+class SidecarTests(EveryVersion):
     def stamp(self, seconds: int = 0) -> bytes:
         return b"%d.123456789s" % (START_NS // 10**9 + RETENTION_S + seconds)
 
@@ -181,7 +181,8 @@ class SidecarTests(EveryVersion, LockCase):
         """The kernel drops the lock, the retention stays."""
         os.chmod(self.directory, 0o755)
         script = "import sys, os\nfrom annexd.repo.locks import try_lock\n"
-        script += "assert try_lock(os.fsencode(sys.argv[1]), exclusive=False, flags=os.O_RDONLY | os.O_CREAT)\n"
+        script += "flags = os.O_RDONLY | os.O_CREAT\n"
+        script += "assert try_lock(os.fsencode(sys.argv[1]), exclusive=False, flags=flags)\n"
         script += "print(flush=True)\nsys.stdin.read()\n"
         process = subprocess.Popen(
             [sys.executable, "-c", script, self.path + b".lck"],
@@ -216,7 +217,7 @@ class SidecarTests(EveryVersion, LockCase):
         os.chmod(self.directory, 0o555)
 
 
-class OnObjectTests(EveryVersion, LockCase):
+class OnObjectTests(EveryVersion):
     version = 8
 
     def test_what_a_lock_looks_like(self) -> None:
@@ -261,4 +262,4 @@ class OnObjectTests(EveryVersion, LockCase):
         os.chmod(self.path, 0o444)
 
 
-del LockCase
+del EveryVersion

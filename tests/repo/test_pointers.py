@@ -9,7 +9,8 @@ import sqlite3
 from twisted.trial.unittest import TestCase
 
 from annexd.protocol.keys import Key
-from annexd.repo.pointers import Pointers, Unlocked, is_noted
+from annexd.repo.keysdb import is_noted
+from annexd.repo.pointers import Pointers, Unlocked
 
 KEY = Key.parse(b"SHA256E-s3--abc.a/b\xff")
 OTHER = Key.parse(b"SHA256E-s3--def")
@@ -40,8 +41,7 @@ class PointersCase(TestCase):
         self.keysdb = os.path.join(self.git_dir, b"annex", b"keysdb", b"db")
         os.makedirs(os.path.join(self.git_dir, b"refs", b"annex"))
         os.makedirs(os.path.dirname(self.keysdb))
-        self.installed = True
-        self.pointers = Pointers(self.git_dir, self.work_tree, lambda: self.installed)
+        self.pointers = Pointers(self.git_dir, self.work_tree)
         self.addCleanup(self.pointers.close)
 
     def write(self, name: bytes, content: bytes) -> None:
@@ -165,16 +165,6 @@ class UnlockedFilesTests(PointersCase):
         os.unlink(self.keysdb)
         self.database(type="VARCHAR")
         self.expect(Unlocked.UNKNOWN)
-
-    def test_associated(self) -> None:
-        self.reconciled((KEY.raw, b"f"))
-        self.file(b"f")
-        self.assertTrue(self.pointers.associated(KEY))
-        self.assertFalse(self.pointers.associated(OTHER))
-        self.write(b"index", index(bytes(20)))
-        self.assertTrue(self.pointers.associated(OTHER))
-        self.installed = False
-        self.assertFalse(self.pointers.associated(OTHER))
 
 
 class UnmodifiedTests(PointersCase):

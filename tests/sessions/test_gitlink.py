@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
@@ -28,15 +27,16 @@ class ConnectTests(TestCase):
         self.peer = Script()
         wire = Wire(Clock(), Deadlines())
         duplex(self.peer, wire)
-        spawner: Any = reactor
-        git = GitAccess(spawner, git_dir.encode(), write_refusal)
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        git = GitAccess(self.reactor, git_dir.encode(), write_refusal)
         server = Server(wire, MemoryStore(), Activity(Clock(), 1, "", b""), git=git)
         self.done = Deferred.fromCoroutine(server.run())
 
     async def heard(self, text: bytes) -> bytes:
-        loop: Any = reactor
         while text not in self.peer.heard:
-            await deferLater(loop, 0.01)
+            await deferLater(self.reactor, 0.01)
         return self.peer.hear()
 
     async def test_a_dialogue_with_git(self) -> None:

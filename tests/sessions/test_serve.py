@@ -191,9 +191,7 @@ class Download(Case):
         self.says(b"GETTIMESTAMP\n", b"ERROR expected SUCCESS or FAILURE\n")
         self.version(2)
         self.says(b"GET 0 f %b\n" % KEY, b"DATA 5\nhelloVALID\n")
-        self.says(
-            b"nonsense\n", b"ERROR expected SUCCESS or SUCCESS-PLUS or FAILURE or FAILURE-PLUS\n"
-        )
+        self.says(b"nonsense\n", b"ERROR expected SUCCESS or SUCCESS-PLUS or FAILURE or FAILURE-PLUS\n")
         self.says(b"GET 0 f %b\n" % KEY, b"DATA 5\nhelloVALID\n")
         self.says(b"ERROR x\nGETTIMESTAMP\n", b"TIMESTAMP 1000\n")
         self.assertEqual([taken for _, taken in self.shelf.closings], [False] * 3)

@@ -22,7 +22,8 @@ class Hammered(unittest.TestCase):
         machine = Machine(Path(self.mktemp()).absolute())
         repository = machine.new("hammered", bare=bare)
         seed = str(SystemRandom().getrandbits(64))
-        self.assertEqual(hammer(str(repository), ROLES, SECONDS / 2, seed, machine.env), [], seed)
+        problems = hammer(str(repository), ROLES, SECONDS / 2, seed, machine.env)
+        self.assertEqual("\n".join(problems), "", f"seed {seed}")
 
     def test_bare(self) -> None:
         self.hammer(bare=True)

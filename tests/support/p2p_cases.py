@@ -16,28 +16,26 @@ EITHER = (0, 4)
 NEWEST = (4,)
 
 THIRTY = b"thirty bytes of absent content"
-EXPECTED_VERDICT = {
-    0: b"ERROR expected SUCCESS or FAILURE\n",
-    1: b"ERROR expected SUCCESS or FAILURE\n",
-    2: b"ERROR expected SUCCESS or SUCCESS-PLUS or FAILURE or FAILURE-PLUS\n",
-}
+SPOILT = b"thirty bytes, the seven of which are wrong"[:30]
 
 
 @dataclass(frozen=True)
 class Case:
     """
     ``instead`` is what annexd answers (before the marker) where it does not
-    answer what git-annex-shell does; ``why`` says why it may.  ``code`` is
-    annexd's exit code then.  ``marked``: the session is still there, which a
-    request at the end shows.
+    answer what git-annex-shell does, ``code`` its exit code where that is
+    another; ``why`` says why it may.  ``alike``: what they leave behind is the
+    same.  ``marked``: the session is still there, which a request at the end
+    shows.
     """
 
     name: str
     script: bytes
     versions: tuple[int, ...] = NEWEST
     instead: bytes | None = None
-    code: int = 0
+    code: int | None = None
     why: str = ""
+    alike: bool = True
     marked: bool = True
     environment: tuple[tuple[str, str], ...] = ()
 
@@ -47,6 +45,12 @@ READ_ONLY = (("GIT_ANNEX_SHELL_READONLY", "1"),)
 APPEND_ONLY = (("GIT_ANNEX_SHELL_APPENDONLY", "1"),)
 BOTH = READ_ONLY + APPEND_ONLY
 CRASH = "git-annex-shell dies of it"
+CLEARER = "git-annex-shell says it on stderr only, without the words"
+GONE = "nobody reads it any more, and a session that ends inside a request is no success"
+BEFORE = "git-annex-shell finds out only when the content is there"
+AGREES = "fsck would throw such content out again: its size is not that of its key"
+BEGINS_ANEW = "what is longer than the key cannot be the beginning of its content"
+LONG_LINE = b"ERROR a line of more than 32767 bytes\n"
 ASCII = "words are split on the ASCII space only"
 DIGITS = "numbers are digits only"
 
@@ -129,7 +133,7 @@ def unreadable() -> list[Case]:
         "a negative DATA": (b"DATA -1", DIGITS),
     }
     return cases + [
-        Case(f"idle: {name}", line + b"\n", NEWEST, UNKNOWN, why=why)
+        Case(f"idle: {name}", line + b"\n", NEWEST, UNKNOWN, 0, why, alike=False)
         for name, (line, why) in differing.items()
     ]
 
@@ -175,15 +179,20 @@ def ends() -> list[Case]:
         Case("idle: a bare ERROR ends it", b"ERROR\nCHECKPRESENT {hello}\n", EITHER, marked=False),
         Case("idle: half a line", b"CHECKPRES", EITHER, marked=False),
         Case("idle: a whole line without LF", b"CHECKPRESENT {hello}", EITHER, marked=False),
-        Case("idle: too long a line", b"CHECKPRESENT WORM--" + b"n" * 32800 + b"\n", marked=False),
-        Case("idle: too long a line without LF", b"n" * 40000, marked=False),
-        Case("body: the end inside", b"PUT  {absent}\nDATA 30\nthirty ", EITHER, marked=False),
-        Case("body: the end before it", b"PUT  {absent}\nDATA 30\n", EITHER, marked=False),
-        Case("body: the end before DATA", b"PUT  {absent}\n", EITHER, marked=False),
-        Case("body: the end inside, resumed", b"PUT  {partial}\nDATA 23\nes of ", EITHER, marked=False),
-        Case("lock: the end", b"LOCKCONTENT {hello}\n", EITHER, marked=False),
-        Case("get: the end before the verdict", b"GET 0  {hello}\n", EITHER, marked=False),
+        _ended("idle: too long a line", b"CHECKPRESENT WORM--" + b"n" * 32800 + b"\n", LONG_LINE, CLEARER),
+        _ended("idle: too long a line without LF", b"n" * 40000, LONG_LINE, CLEARER),
+        _ended("body: the end inside", b"PUT  {absent}\nDATA 30\nthirty ", b"PUT-FROM 0\n", GONE),
+        _ended("body: the end before it", b"PUT  {absent}\nDATA 30\n", b"PUT-FROM 0\n", GONE),
+        _ended("body: the end before DATA", b"PUT  {absent}\n", b"PUT-FROM 0\n", GONE),
+        _ended("body: the end inside, resumed", b"PUT  {partial}\nDATA 23\nes of ", b"PUT-FROM 7\n", GONE),
+        _ended("lock: the end", b"LOCKCONTENT {hello}\n", b"SUCCESS\n", GONE),
+        _ended("get: the end before the verdict", b"GET 0  {hello}\n", b"DATA 6\nhello\nVALID\n", GONE),
     ]
+
+
+def _ended(name: str, script: bytes, instead: bytes, why: str) -> Case:
+    """The session is over, and annexd says that it should not be."""
+    return Case(name, script, NEWEST, instead, 1, why, marked=False)
 
 
 def versions() -> list[Case]:
@@ -196,7 +205,7 @@ def versions() -> list[Case]:
         b"VERSION 5",
         b"VERSION 99",
     ]
-    lines += [b"VERSION 007", b"VERSION 99999999999999999999999", b"VERSION 3\nVERSION 1\nVERSION 4"]
+    lines += [b"VERSION 007", b"VERSION 9999999999", b"VERSION 3\nVERSION 1\nVERSION 4"]
     return [
         Case(line.decode().replace("\n", ", "), line + b"\nGET 0  {hello}\nSUCCESS\n", EITHER)
         for line in lines
@@ -303,11 +312,23 @@ def writing() -> list[Case]:
         Case("PUT of an URL key", b"PUT  {url_absent}\nDATA 3\nabc{V}", EITHER),
         Case("PUT of an unknown backend", b"PUT  FOO9-s3--abc\nDATA 3\nabc{V}", EITHER),
         Case("PUT of an unknown backend of another size", b"PUT  FOO9-s3--abc\nDATA 4\nabcd{V}", EITHER),
-        Case("PUT of a key with a wrong size", b"PUT  {wrong_size}\n" + whole + b"{V}", EITHER),
+        Case("PUT of a key with a wrong size", b"PUT  {wrong_size}\n" + whole, (0,)),
+        Case(
+            "PUT of a key with a wrong size, verified by the sender",
+            b"PUT  {wrong_size}\n" + whole + b"VALID\n",
+            NEWEST,
+            b"PUT-FROM 0\nFAILURE\n",
+            why=AGREES,
+            alike=False,
+        ),
         Case("PUT of a key with an odd name", b"PUT  WORM-s3-m1--a%b/c&d:e f\nDATA 3\nabc{V}", EITHER),
         Case("PUT of an invalid UTF-8 name", b"PUT  WORM-s3-m1--\xff\xfe\nDATA 3\nabc{V}", EITHER),
         Case(
-            "PUT of a name too long for a file", b"PUT  WORM-s3-m1--" + b"n" * 400 + b"\nERROR no\n", NEWEST
+            "PUT of a name too long for a file",
+            b"PUT  WORM-s3-m1--" + b"n" * 400 + b"\n",
+            NEWEST,
+            b"ERROR the key cannot be used as the name of a file\n",
+            why=BEFORE,
         ),
         Case("PUT resumed", b"PUT  {partial}\nDATA 23\n" + THIRTY[::-1][7:] + b"{V}", ALL),
         Case(
@@ -318,8 +339,15 @@ def writing() -> list[Case]:
         Case(
             "PUT of too little, resumed", b"PUT  {partial}\nDATA 3\nxyz{V}PUT  {partial}\nERROR no\n", EITHER
         ),
-        Case("PUT on a wrong partial", b"PUT  {spoilt}\nDATA 23\n" + THIRTY.swapcase()[7:] + b"{V}", EITHER),
-        Case("PUT on a long partial", b"PUT  {long}\nDATA 0\n{V}PUT  {long}\nERROR no\n", EITHER),
+        Case("PUT on a wrong partial", b"PUT  {spoilt}\nDATA 23\n" + SPOILT[7:] + b"{V}", EITHER),
+        Case(
+            "PUT on a long partial",
+            b"PUT  {long}\nDATA 30\n" + THIRTY.upper() + b"VALID\n",
+            NEWEST,
+            b"PUT-FROM 0\nSUCCESS\n",
+            why=BEGINS_ANEW,
+            alike=False,
+        ),
         Case("PUT on a whole partial", b"PUT  {whole}\nDATA 0\n{V}CHECKPRESENT {whole}\n", EITHER),
         Case("PUT on a whole partial, more", b"PUT  {whole}\nDATA 1\nx{V}PUT  {whole}\nERROR no\n", EITHER),
         Case("DATA-PRESENT, absent", put + b"DATA-PRESENT\n", NEWEST),
@@ -337,7 +365,9 @@ def writing() -> list[Case]:
             put + b"DATA -1\n",
             NEWEST,
             b"PUT-FROM 0\nERROR expected DATA\n",
+            code=0,
             why=CRASH,
+            alike=False,
         ),
     ]
     odd = [
