@@ -98,6 +98,9 @@ class Store(Protocol):
 
     async def present(self, key: Key) -> bool: ...
 
+    def present_now(self, key: Key) -> bool | None:
+        """The same where it can be told without waiting; `None` where it cannot, or is refused."""
+
     async def lock(self, key: Key) -> Lease:
         """Refused when the content is absent or being removed."""
 

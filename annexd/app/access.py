@@ -130,6 +130,9 @@ class _Restricted:
         self._check_readable()
         return await self._store.present(key)
 
+    def present_now(self, key: Key) -> bool | None:
+        return None if self._rights is Rights.NONE else self._store.present_now(key)
+
     async def lock(self, key: Key) -> Lease:
         """Readers may lock: the content that they count on stays a while, nothing changes."""
         self._check_readable()

@@ -39,11 +39,12 @@ class Signal:
     only when it fires, which makes a wait cost no more than its Deferred.
     """
 
-    __slots__ = ("_clock", "_waiter", "_expiry", "_timer", "_lost", "_silence")
+    __slots__ = ("_clock", "_waiter", "_seconds", "_expiry", "_timer", "_lost", "_silence")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiter: Deferred[None] | None = None
+        self._seconds = 0.0
         self._expiry = 0.0
         self._timer: IDelayedCall | None = None
         self._lost: AnnexdError | None = None
@@ -57,6 +58,7 @@ class Signal:
         if self._lost is not None:
             raise self._again(self._lost)
         self._silence = silence
+        self._seconds = seconds
         self._expiry = self._clock.seconds() + seconds
         if self._timer is None:
             self._timer = self._clock.callLater(seconds, self._check)
@@ -65,6 +67,14 @@ class Signal:
         waiter: Deferred[None] = Deferred(self._forget)
         self._waiter = waiter
         await waiter
+
+    @property
+    def awaited(self) -> bool:
+        return self._waiter is not None
+
+    def put_off(self) -> None:
+        """Whoever waits does so for as many seconds again, from now on."""
+        self._expiry = self._clock.seconds() + self._seconds
 
     def wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -189,13 +189,14 @@ class LocalStore:
     async def present(self, key: Key) -> bool:
         parts = self._readable()
         with refusing():
-            # One or two stats of a local file system take about as many
-            # microseconds, a trip to a thread fifty: so here the reactor does it.
-            if parts.is_local:
-                found = parts.objects.find(key)
-                if found is None or not may_have_changed(found[1]):
-                    return found is not None
-            return await self._workers.disk.run(is_present, parts, key)
+            here = _present_now(parts, key)
+            return await self._workers.disk.run(is_present, parts, key) if here is None else here
+
+    def present_now(self, key: Key) -> bool | None:
+        try:
+            return _present_now(self._readable(), key)
+        except (OSError, Refused):
+            return None  # `present` says why
 
     async def timestamp(self) -> int:
         return int(self._repository.clocks.boot())
@@ -280,6 +281,19 @@ class LocalStore:
         if parts.settings.secure_hashes_only and not is_secure(key, equivalents):
             raise Refused("annex.securehashesonly does not allow keys of this backend here")
         return Checker(key, equivalents)
+
+
+def _present_now(parts: Parts, key: Key) -> bool | None:
+    """
+    One or two stats of a local file system take about as many microseconds, a
+    trip to a thread fifty: so there the reactor does it.
+    """
+    if not parts.is_local:
+        return None
+    found = parts.objects.find(key)
+    if found is None:
+        return False
+    return None if may_have_changed(found[1]) else True
 
 
 def is_present(parts: Parts, key: Key) -> bool:

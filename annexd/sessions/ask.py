@@ -62,6 +62,9 @@ class Peer:
     def uuid(self) -> bytes:
         return self._uuid
 
+    def present_now(self, key: Key) -> bool | None:
+        return None
+
     async def present(self, key: Key) -> bool:
         async with _Turn(self) as turn:
             return isinstance(await turn.ask(CheckPresent(key)), Success)

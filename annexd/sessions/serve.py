@@ -13,7 +13,7 @@ from typing import Callable
 from annexd.errors import Absent, AnnexdError, FramingError, PeerLost, Refused, Unavailable
 from annexd.flow.pour import pour
 from annexd.flow.signal import first_of
-from annexd.protocol.codec import encode
+from annexd.protocol.codec import decode, encode
 from annexd.protocol.grammar import Moment, admits, complaint
 from annexd.protocol.keys import Key
 from annexd.protocol.messages import (
@@ -91,7 +91,9 @@ class Server:
         """
         while not self._over:
             try:
+                self._wire.at_once = self._at_once
                 message = await self._wire.receive(self._wire.deadlines.idle)
+                self._wire.at_once = None
             except FramingError as error:
                 self._wire.send(Error(str(error).encode()))
                 raise
@@ -151,6 +153,20 @@ class Server:
                 self._over = True
             case _:
                 self._complain(Moment.IDLE, message)
+
+    def _at_once(self, line: bytes) -> bytes | None:
+        """CHECKPRESENT, which clients ask for every key they come by."""
+        if not line.startswith(b"CHECKPRESENT "):
+            return None
+        match decode(line):
+            case CheckPresent(key):
+                present = self._store.present_now(key)
+            case _:
+                return None
+        if present is None:
+            return None
+        self._activity.checked(key.raw, present)
+        return encode(Success() if present else Failure())
 
     # --- questions -----------------------------------------------------
 

@@ -23,7 +23,7 @@ from annexd.flow.body import Buffer
 from annexd.flow.kernel import Plain
 from annexd.flow.signal import Signal
 from annexd.protocol.codec import decode, encode
-from annexd.protocol.framing import Framing
+from annexd.protocol.framing import LINE_LIMIT, Framing
 from annexd.protocol.messages import Message
 from annexd.sessions.deadlines import Deadlines
 
@@ -66,6 +66,13 @@ class Wire(Protocol):
         self._input_over = False
         self._reading_paused = False
         self._full = False
+        self._unanswered: bytes | None = None
+        self.at_once: Callable[[bytes], bytes | None] | None = None
+        """
+        Answers a line that comes while `receive` waits and nothing else is
+        under way, or leaves it to `receive` (`None`): a small question costs
+        half when no coroutine is woken for it.
+        """
 
     # --- messages ------------------------------------------------------
 
@@ -78,7 +85,7 @@ class Wire(Protocol):
         if self._full:
             # Who asks without listening to the answers waits for them first.
             await self._drained()
-        while (line := self._framing.line()) is None:
+        while (line := self._next_line()) is None:
             await self._more(self.deadlines.stall if seconds is None else seconds)
         return decode(line)
 
@@ -157,6 +164,8 @@ class Wire(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._framing.feed(data)
+        if self.at_once is not None and self._answered_at_once(self.at_once, len(data)):
+            return
         if self._framing.buffered > _HIGH_WATER and not self._reading_paused:
             self._reading_paused = True
             self._link.pauseProducing()
@@ -191,6 +200,25 @@ class Wire(Protocol):
     def _link(self) -> Connection:
         assert self.transport is not None, "the wire is not connected"
         return cast(Connection, self.transport)
+
+    def _next_line(self) -> bytes | None:
+        line, self._unanswered = self._unanswered, None
+        return self._framing.line() if line is None else line
+
+    def _answered_at_once(self, answer: Callable[[bytes], bytes | None], fed: int) -> bool:
+        """Only where one line is all that there is, as from a peer that waits for each answer."""
+        if self._framing.buffered != fed or fed > LINE_LIMIT or self._full or not self._arrival.awaited:
+            return False
+        line = self._framing.line()
+        if line is None:
+            return False
+        reply = None if self._framing.buffered else answer(line)
+        if reply is None:
+            self._unanswered = line
+            return False
+        self._arrival.put_off()
+        self._put(reply)
+        return True
 
     async def _more(self, seconds: float) -> None:
         """Wait for input.  What is buffered when the input ends is still served."""

@@ -43,6 +43,16 @@ class SignalTests(SynchronousTestCase):
             self.clock.advance(seconds * 0.2)
             self.failureResultOf(wait, Stalled)
 
+    def test_putting_off_grants_the_whole_time_again(self) -> None:
+        wait = self.wait(5)
+        for _ in range(3):
+            self.clock.advance(4)
+            self.signal.put_off()
+        self.clock.advance(4.9)
+        self.assertNoResult(wait)
+        self.clock.advance(0.2)
+        self.failureResultOf(wait, Stalled)
+
     def test_an_unused_signal_leaves_no_timer_for_ever(self) -> None:
         wait = self.wait(5)
         self.signal.wake()

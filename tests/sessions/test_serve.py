@@ -52,6 +52,22 @@ class SimpleRequests(Case):
         self.hold()
         self.says(b"CHECKPRESENT %b\nCHECKPRESENT %b\n" % (KEY, OTHER), b"SUCCESS\nFAILURE\n")
 
+    def test_checks_however_they_are_cut(self) -> None:
+        self.hold()
+        self.says(b"CHECKPRESENT %b\r\n" % KEY, b"SUCCESS\n")
+        self.says(b"CHECKPRESENT ", b"")
+        self.says(b"%b\n" % OTHER, b"FAILURE\n")
+        self.says(b"CHECKPRESENT %b\nGETTIME" % KEY, b"SUCCESS\n")
+        self.says(b"STAMP\nCHECKPRESENT %b\n" % OTHER, b"TIMESTAMP 1000\nFAILURE\n")
+
+    def test_a_peer_that_only_checks_is_not_idle(self) -> None:
+        self.hold()
+        for _ in range(3):
+            self.clock.advance(900)
+            self.says(b"CHECKPRESENT %b\n" % KEY, b"SUCCESS\n")
+        self.clock.advance(1001)
+        self.assertIsNone(self.successResultOf(self.done))
+
     def test_version_is_the_lower_one(self) -> None:
         for asked, got in (0, 0), (3, 3), (4, 4), (5, 4), (99, 4), (1, 1):
             self.says(b"VERSION %d\n" % asked, b"VERSION %d\n" % got)

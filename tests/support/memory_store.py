@@ -160,6 +160,9 @@ class MemoryStore:
     def uuid(self) -> bytes:
         return self.shelf.uuid
 
+    def present_now(self, key: Key) -> bool | None:
+        return None if "present" in self.refusing else key in self.shelf.content
+
     async def present(self, key: Key) -> bool:
         self._admit("present")
         return key in self.shelf.content
