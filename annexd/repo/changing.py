@@ -51,8 +51,8 @@ class Changing:
             if self.ledger.idle and not self.fsync:
                 if await self.ledger.run(self._place_and_record, writer):
                     return
-            # Others need not wait for their turn while this waits for the disk.
-            elif await writer.gated.disk.run(self._place, writer):
+            # Others need not wait for their turn, nor for a thread, while this waits for the disk.
+            elif await writer.gated.bulk.run(self._place, writer):
                 await self.ledger.run(self._record_what_is, writer.parts, writer.key)
                 return
         await writer.gated.bulk.run(self._add_by_git_annex, writer)

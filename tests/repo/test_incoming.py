@@ -1,0 +1,274 @@
+"""Uploads into a repository on disk: what the contract of stores leaves open."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import TestCase
+
+from annexd.errors import Refused
+from annexd.flow.workers import InlineWorkers
+from annexd.protocol.keys import Key
+from annexd.repo.incoming import LocalWriter
+from annexd.repo.local import Repository
+from annexd.repo.locks import Locked
+from annexd.store import Caller, Outcome
+from tests.repo.test_trips import LatePool
+from tests.support.repositories import files_below, make_repository, open_repository
+from tests.support.store_contract import CONTENT, get, key_of, put, send
+
+KEY = key_of(CONTENT)
+
+
+class IncomingCase(TestCase):
+    async def open(self, **config: str) -> None:
+        dotted = {name.replace("_", "."): value for name, value in config.items()}
+        self.git_dir = make_repository(self.mktemp(), config=dotted)
+        self.annex = os.path.join(self.git_dir, b"annex")
+        self.repository: Repository = await open_repository(self.git_dir)
+        self.store = self.repository.store(Caller(b"peer", "somebody"))
+
+    async def write(self, key: Key = KEY) -> LocalWriter:
+        writer = await self.store.write(key, b"a/file")
+        assert isinstance(writer, LocalWriter)
+        return writer
+
+    def partial(self, key: Key = KEY) -> bytes | None:
+        try:
+            with open(self.repository.parts.layout.tmp(key), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def leave_partial(self, content: bytes, key: Key = KEY) -> None:
+        path = self.repository.parts.layout.tmp(key)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+
+
+class UploadTests(IncomingCase):
+    async def test_leaves_the_object_and_its_log(self) -> None:
+        await self.open()
+        await put(self.store, KEY, CONTENT)
+        found = self.repository.parts.objects.find(KEY)
+        assert found is not None
+        journal = b"journal/" + self.repository.parts.layout.log_name(KEY).replace(b"/", b"_")
+        rest = {name for name in files_below(self.annex) if not name.endswith(b".lck")}
+        self.assertEqual(rest, {os.path.relpath(found[0], self.annex), journal})
+
+    async def test_wrong_content_leaves_nothing(self) -> None:
+        await self.open()
+        outcome = await put(self.store, KEY, CONTENT[:-1] + b"?")
+        self.assertIn("not the content", outcome.reason)
+        self.assertIsNone(self.partial())
+
+    async def test_interrupted(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT[:100])
+        await writer.close()
+        self.assertEqual(self.partial(), CONTENT[:100])
+        failed = self.repository.parts.layout.download_failed(b"peer", KEY)
+        self.assertTrue(os.path.exists(failed))
+        await put(self.store, KEY, CONTENT)
+        self.assertFalse(os.path.exists(failed))
+
+    async def test_abandoned_before_the_first_byte(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await writer.close()
+        self.assertIsNone(self.partial())
+
+    async def test_too_much_never_reaches_the_disk(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT + b"x" * 10000)
+        self.assertEqual(len(self.partial() or b""), len(CONTENT))
+        self.assertFalse((await writer.commit(True)).ok)
+        await writer.close()
+        self.assertIsNone(self.partial())
+
+    async def test_too_much_of_unknown_size(self) -> None:
+        await self.open()
+        key = Key.parse(b"SHA256--" + KEY.name.partition(b".")[0])
+        writer = await self.write(key)
+        writer.announce(10)
+        for _ in range(3):
+            await writer.sink.write(CONTENT)
+        self.assertEqual(self.partial(key), CONTENT[:10])
+        await writer.close()
+
+    async def test_a_size_that_lies(self) -> None:
+        """The hash is right, but git annex fsck would not be content with it."""
+        await self.open()
+        for size in (len(CONTENT) - 1, len(CONTENT) + 1):
+            key = Key.parse(b"SHA256-s%d--%b" % (size, KEY.name.partition(b".")[0]))
+            self.assertFalse((await put(self.store, key, CONTENT)).ok)
+            self.assertFalse(await self.store.present(key))
+
+    async def test_resume_hashes_what_was_there(self) -> None:
+        await self.open()
+        for right in (True, False):
+            self.leave_partial(CONTENT[:1000] if right else b"?" * 1000)
+            self.assertEqual((await put(self.store, KEY, CONTENT)).ok, right)
+            self.assertIsNone(self.partial())
+            await self.store.remove(KEY)
+
+    async def test_a_partial_that_is_too_long(self) -> None:
+        await self.open()
+        self.leave_partial(CONTENT + b"?")
+        writer = await self.write()
+        self.assertEqual(writer.offset, 0)
+        await send(writer, CONTENT)
+        self.assertTrue((await writer.commit(True)).ok)
+        await writer.close()
+
+    async def test_a_partial_that_is_a_symlink(self) -> None:
+        await self.open()
+        target = os.path.join(self.git_dir, b"victim")
+        path = self.repository.parts.layout.tmp(KEY)
+        os.makedirs(os.path.dirname(path))
+        os.symlink(target, path)
+        with self.assertRaises(Refused):
+            await self.store.write(KEY, b"")
+        self.assertFalse(os.path.exists(target))
+        os.unlink(path)
+        await put(self.store, KEY, CONTENT)
+
+    async def test_content_arrives_by_other_means(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        path = self.repository.parts.layout.object_paths(KEY)[1]
+        os.makedirs(os.path.dirname(path))
+        with open(path, "wb") as file:
+            file.write(CONTENT)
+        self.assertTrue((await writer.recheck()).ok)
+        self.assertTrue((await writer.commit(True)).ok)
+        await writer.close()
+        self.assertIsNone(self.partial())
+        self.assertEqual(self.repository.parts.objects.find(KEY), (path, os.stat(path)))
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
+
+
+class SettingsTests(IncomingCase):
+    async def test_no_verification(self) -> None:
+        await self.open(annex_verify="false")
+        wrong = CONTENT[:-1] + b"?"
+        self.assertFalse((await put(self.store, KEY, wrong, valid=False)).ok)
+        self.assertFalse((await put(self.store, KEY, CONTENT[:-1])).ok)
+        self.assertTrue((await put(self.store, KEY, wrong)).ok)
+
+    async def test_no_verification_but_doubted_and_right(self) -> None:
+        await self.open(annex_verify="false")
+        self.assertTrue((await put(self.store, KEY, CONTENT, valid=False)).ok)
+
+    async def test_secure_hashes_only(self) -> None:
+        await self.open(annex_securehashesonly="true")
+        for raw in (b"SHA1-s1--x", b"MD5--x", b"WORM-s1--x", b"URL--x"):
+            with self.assertRaises(Refused):
+                await self.store.write(Key.parse(raw), b"")
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+
+    async def test_reserve(self) -> None:
+        await self.open(annex_diskreserve="1000 petabytes")
+        with self.assertRaises(Refused) as raised:
+            await self.store.write(KEY, b"")
+        self.assertIn("not enough free space", str(raised.exception))
+        self.assertEqual(files_below(os.path.join(self.annex, b"tmp")), set())
+        with self.assertRaises(Refused):
+            await self.store.write(KEY, b"")
+
+    async def test_reserve_for_unknown_sizes(self) -> None:
+        await self.open(annex_diskreserve="1000 petabytes")
+        key = Key.parse(b"SHA256--" + KEY.name.partition(b".")[0])
+        outcome = await put(self.store, key, CONTENT)
+        self.assertFalse(outcome.ok)
+        self.assertIn("not enough free space", outcome.reason)
+        self.assertFalse(await self.store.present(key))
+
+    async def test_names(self) -> None:
+        await self.open()
+        for name in (b"x" * 300, b"x" * 245, b"_" * 150, b"a\0b"):
+            key = Key.parse(b"WORM--" + name)
+            self.assertFalse(await self.store.present(key))
+            with self.assertRaises(Refused):
+                await self.store.write(key, b"")
+            with self.assertRaises(Refused):
+                await self.store.read(key, 0, b"")
+            with self.assertRaises(Refused):
+                await self.store.lock(key)
+            self.assertTrue((await self.store.remove(key)).ok)
+
+    async def test_what_only_git_annex_can_do(self) -> None:
+        self.git_dir = make_repository(self.mktemp())
+        repository = await open_repository(self.git_dir, program=b"/nonexistent/git-annex")
+        store = repository.store(Caller(b"", ""))
+        with self.assertRaises(Refused) as raised:
+            await store.write(Key.parse(b"SKEIN256-s1--x"), b"")
+        self.assertIn("git-annex is not installed", str(raised.exception))
+
+
+class CancelledTests(IncomingCase):
+    """Threads that are still at work when nobody waits for them any more."""
+
+    async def begin(self) -> tuple[LatePool, Any]:
+        await self.open()
+        workers: Any = InlineWorkers()
+        pool = LatePool()
+        workers.disk = pool
+        self.repository.workers = workers
+        store = self.repository.store(Caller(b"peer", "somebody"))
+        return pool, store
+
+    async def test_opening(self) -> None:
+        for moment in ("before", "after"):
+            pool, store = await self.begin()
+            writing = Deferred.fromCoroutine(store.write(KEY, b""))
+            if moment == "before":
+                writing.cancel()
+            pool.go()
+            writing.cancel()
+            self.failureResultOf(writing, CancelledError)
+            writer = await self.write()
+            await writer.close()
+
+    async def test_locking(self) -> None:
+        pool, store = await self.begin()
+        await put(self.store, KEY, CONTENT)
+        locking = Deferred.fromCoroutine(store.lock(KEY))
+        pool.go()
+        locking.cancel()
+        self.failureResultOf(locking, CancelledError)
+        self.assertTrue((await self.store.remove(KEY)).ok)
+
+    async def test_reading(self) -> None:
+        pool, store = await self.begin()
+        await put(self.store, KEY, CONTENT)
+        before = len(os.listdir("/proc/self/fd"))
+        reading = Deferred.fromCoroutine(store.read(KEY, 0, b""))
+        pool.go()
+        reading.cancel()
+        self.failureResultOf(reading, CancelledError)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer/upload")), set())
+
+    async def test_nothing_is_written_after_closing(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await writer.close()
+        with self.assertRaises(Refused):
+            await writer.sink.write(CONTENT)
+
+    async def test_locks_end_with_the_upload(self) -> None:
+        await self.open()
+        writer = await self.write()
+        with self.assertRaises(Locked):
+            await self.store.write(KEY, b"")
+        await writer.close()
+        outcome = await put(self.store, KEY, CONTENT)
+        self.assertEqual(outcome, Outcome(True))
+        self.assertEqual(await get(self.store, KEY), CONTENT)
