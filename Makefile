@@ -18,7 +18,7 @@ TESTS = $(filter-out tests.soak,$(patsubst tests/%/__init__.py,tests.%,$(wildcar
 
 venv: $(BIN)/.installed
 
-$(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py
+$(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py annexd/client/annexd_shell.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "annexd needs Python 3.11 or later: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo "Python cannot make virtual environments. On Debian, as root: apt-get install python3-venv" >&2; exit 1; }

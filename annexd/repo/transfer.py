@@ -111,7 +111,8 @@ class Transfers:
             os.rename(info, failed)
         except FileNotFoundError:
             with contextlib.suppress(OSError):
-                os.makedirs(os.path.dirname(failed), exist_ok=True)
+                # These directories are not shared by git-annex either.
+                Modes(None).make_dirs(os.path.dirname(failed), self._layout.annex)
                 os.rename(info, failed)
         except OSError:
             _unlink(info)

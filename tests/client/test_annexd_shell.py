@@ -184,7 +184,7 @@ class ProgramTests(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self.addCleanup(process.wait)
+        self.addCleanup(process.__exit__, None, None, None)  # closes the pipes
         self.addCleanup(process.kill)
         return process
 

@@ -403,3 +403,64 @@ def _open_up(function: Any, path: str, _: Any) -> None:
             os.chmod(each, 0o755)
     if os.path.lexists(path):
         function(path)
+
+
+class UnlockedTests(RepositoryCase):
+    """Files of the work tree follow the content, by git-annex's hand."""
+
+    bare = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = self.repo / "file.txt"
+        self.file.write_bytes(CONTENT)
+        self.machine.annex(self.repo, "add", "-q", "file.txt")
+        self.key = Key.parse(self.machine.key(self.repo, "file.txt"))
+
+    def unlock(self) -> None:
+        self.machine.annex(self.repo, "unlock", "-q", "file.txt")
+        self.machine.git(self.repo, "commit", "-q", "-m", "unlocked")
+
+    def test_follows(self) -> None:
+        self.unlock()
+        self.assertTrue(now(self.store.remove(self.key)).ok)
+        self.assertEqual(self.file.read_bytes(), b"/annex/objects/%b\n" % self.key.file_name)
+        self.assertFalse(now(self.store.present(self.key)))
+        self.assertTrue(now(put(self.store, self.key, CONTENT)).ok)
+        self.assertEqual(self.file.read_bytes(), CONTENT)
+        self.assertEqual(self.machine.git(self.repo, "status", "--porcelain"), b"")
+        self.assertEqual(now(get(self.store, self.key)), CONTENT)
+        code, said = self.machine.tries(self.repo, "fsck")
+        self.assertEqual(code, 0, said)
+        self.assertNotIn(b"fixing", said)
+
+    def test_modified(self) -> None:
+        """With annex.thin the object is the file, and changes with it."""
+        self.machine.git(self.repo, "config", "annex.thin", "true")
+        self.unlock()
+        now(self.repository.refresh())
+        self.assertTrue(now(self.store.present(self.key)))
+        self.assertEqual(now(get(self.store, self.key)), CONTENT)
+        with self.file.open("ab") as file:
+            file.write(b"more")
+        self.assertFalse(now(self.store.present(self.key)))
+        with self.assertRaises(Refused):
+            now(self.store.read(self.key, 0, b""))
+        self.assertEqual(self.dialogue().ask(b"CHECKPRESENT " + self.key.raw), b"FAILURE")
+
+    def test_modified_while_it_is_sent(self) -> None:
+        self.machine.git(self.repo, "config", "annex.thin", "true")
+        self.unlock()
+        now(self.repository.refresh())
+        reader = now(self.store.read(self.key, 0, b""))
+        with self.file.open("r+b") as file:
+            file.write(b"less")
+        self.assertFalse(now(reader.valid()))
+        now(reader.close(False))
+
+    def test_locked_files_need_nothing(self) -> None:
+        self.machine.git(self.repo, "commit", "-q", "-m", "locked")
+        self.assertTrue(now(self.store.remove(self.key)).ok)
+        self.assertFalse(self.file.exists())
+        self.assertTrue(now(put(self.store, self.key, CONTENT)).ok)
+        self.assertEqual(self.file.read_bytes(), CONTENT)

@@ -1,0 +1,276 @@
+"""A repository as a whole: opening, reading its configuration again, what kills leave, what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from annexd.errors import Absent, Refused
+from annexd.protocol.keys import Key
+from annexd.repo.local import LocalStore, Repository
+from annexd.repo.locks import Locked, try_lock
+from annexd.repo.modes import Modes
+from annexd.repo.transfer import Transfers
+from annexd.store import Caller, Outcome
+from tests.support.repositories import (
+    UUID,
+    TestClocks,
+    files_below,
+    make_repository,
+    open_repository,
+    write_config,
+)
+from tests.support.store_contract import CONTENT, get, key_of, put, send
+
+KEY = key_of(CONTENT)
+CALLER = Caller(b"peer", "somebody")
+
+
+class RepositoryCase(TestCase):
+    def setUp(self) -> None:
+        self.git_dir = make_repository(self.mktemp())
+        self.annex = os.path.join(self.git_dir, b"annex")
+        self.clock = Clock()
+        self.time = TestClocks()
+
+    async def open(self, **config: str) -> LocalStore:
+        if config:
+            self.configure(**config)
+        self.repository: Repository = await open_repository(
+            self.git_dir, clock=self.clock, clocks=self.time.clocks
+        )
+        return self.repository.store(CALLER)
+
+    def configure(self, **config: str) -> None:
+        settings = {"core.bare": "true", "annex.uuid": UUID.decode(), "annex.version": "10"}
+        settings |= {"user.name": "Test", "user.email": "t@example.com", "annex.diskreserve": "0"}
+        settings |= {name.replace("_", "."): value for name, value in config.items()}
+        write_config(self.git_dir, {name: value for name, value in settings.items() if value})
+
+    async def assert_all_refused(self, store: LocalStore, *but: str) -> str:
+        """All that changes something, and all else but ``but``, is refused; with which sentence."""
+        sentences = set()
+        for name, ask in {
+            "present": lambda: store.present(KEY),
+            "lock": lambda: store.lock(KEY),
+            "remove": lambda: store.remove(KEY),
+            "read": lambda: store.read(KEY, 0, b""),
+            "write": lambda: store.write(KEY, b""),
+        }.items():
+            if name not in but:
+                with self.assertRaises(Refused) as raised:
+                    await ask()
+                self.assertNotIsInstance(raised.exception, Absent)
+                sentences.add(str(raised.exception))
+        self.assertEqual(len(sentences), 1, sentences)
+        return sentences.pop()
+
+
+class StateTests(RepositoryCase):
+    async def test_not_initialised(self) -> None:
+        store = await self.open(annex_uuid="", annex_version="")
+        self.assertIn("git annex init", await self.assert_all_refused(store))
+        self.configure()
+        await self.repository.refresh()
+        self.assertEqual(store.uuid, UUID)
+        self.assertTrue((await put(store, KEY, CONTENT)).ok)
+
+    async def test_too_new(self) -> None:
+        store = await self.open(annex_version="11")
+        self.assertIn("newer", await self.assert_all_refused(store))
+
+    async def test_pid_lock(self) -> None:
+        await put(await self.open(), KEY, CONTENT)
+        self.configure(annex_pidlock="true")
+        await self.repository.refresh()
+        store = self.repository.store(CALLER)
+        self.assertIn("pidlock", await self.assert_all_refused(store, "present", "read"))
+        self.assertEqual(await get(store, KEY), CONTENT)
+
+    async def test_vanished(self) -> None:
+        store = await self.open()
+        shutil.rmtree(self.annex)
+        self.assertIn("vanished", await self.assert_all_refused(store))
+        self.assertFalse(os.path.exists(self.annex))
+
+    async def test_vanished_in_the_middle(self) -> None:
+        store = await self.open()
+        writer = await store.write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        await send(writer, CONTENT)
+        shutil.rmtree(self.git_dir)
+        with self.assertRaises(Refused) as raised:
+            await writer.commit(True)
+        self.assertIn("vanished", str(raised.exception))
+        await writer.close()
+        self.assertFalse(os.path.exists(self.git_dir))
+
+    async def test_no_repository(self) -> None:
+        shutil.rmtree(self.git_dir)
+        with self.assertRaises(Refused):
+            await self.open()
+
+    async def test_refresh_keeps_what_has_not_changed(self) -> None:
+        await self.open()
+        before = self.repository.parts
+        await self.repository.refresh()
+        self.assertIs(self.repository.parts, before)
+
+    async def test_a_hook_is_put_in(self) -> None:
+        await self.open()
+        hook = os.path.join(self.git_dir, b"hooks", b"freezecontent-annex")
+        os.mkdir(os.path.dirname(hook))
+        with open(hook, "wb"):
+            os.chmod(hook, 0o755)
+        await self.repository.refresh()
+        self.assertTrue(self.repository.settings.needs_git_annex_to_add)
+
+
+class TimeTests(RepositoryCase):
+    async def test_timestamp(self) -> None:
+        store = await self.open()
+        self.assertEqual(await store.timestamp(), int(self.time.boot))
+
+    async def test_remove_before(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        now = await store.timestamp()
+        outcome = await store.remove(KEY, now)
+        self.assertFalse(outcome.ok)
+        self.assertIn("over", outcome.reason)
+        self.assertEqual(files_below(os.path.join(self.annex, b"objects")) & {b".lck"}, set())
+        self.time.advance(10)
+        self.assertFalse((await store.remove(KEY, now + 10)).ok)
+        self.assertTrue((await store.remove(KEY, now + 11)).ok)
+
+    async def test_retention_ends(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        lease = await store.lock(KEY)
+        lease._held._held.release()  # type: ignore[attr-defined]  # as when the process is killed
+        with self.assertRaises(Locked):
+            await store.remove(KEY)
+        self.time.advance(601)
+        self.assertTrue((await store.remove(KEY)).ok)
+
+    async def test_committed_after_a_second(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        self.assertEqual(len(os.listdir(os.path.join(self.annex, b"journal"))), 1)
+        self.clock.advance(1.5)
+        self.assertEqual(os.listdir(os.path.join(self.annex, b"journal")), [])
+        name = self.repository.parts.layout.log_name(KEY)
+        self.assertEqual(self.repository.git.branch_file(name), b"1795360000s 1 %b\n" % UUID)
+
+    async def test_committed_when_closed(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        await store.remove(KEY)
+        await self.repository.close()
+        self.assertEqual(os.listdir(os.path.join(self.annex, b"journal")), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_a_journal_that_somebody_left(self) -> None:
+        await put(await self.open(), KEY, CONTENT)
+        await self.open()
+        self.clock.advance(1.5)
+        self.assertEqual(os.listdir(os.path.join(self.annex, b"journal")), [])
+
+
+class RemovalTests(RepositoryCase):
+    async def test_log_and_content(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        await store.remove(KEY)
+        self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
+        self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+
+    async def test_absent_content_is_not_logged(self) -> None:
+        store = await self.open()
+        await store.remove(KEY)
+        self.assertFalse(os.path.exists(os.path.join(self.annex, b"journal")))
+
+    async def test_content_that_cannot_be_removed_stays_logged(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+
+        def fail(path: bytes) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(self.repository.parts.objects, "remove", fail)
+        with self.assertRaises(Refused):
+            await store.remove(KEY)
+        self.assertTrue(await store.present(KEY))
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
+        await (await store.lock(KEY)).release()
+
+    async def test_content_in_both_places(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        own, other = self.repository.parts.layout.object_paths(KEY)
+        shutil.copytree(os.path.dirname(own), os.path.dirname(other))
+        await store.remove(KEY)
+        self.assertFalse(await store.present(KEY))
+        self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
+
+
+class LeftoverTests(RepositoryCase):
+    """A daemon, or a git-annex, was killed; another one is started."""
+
+    async def test_between_place_and_log(self) -> None:
+        store = await self.open()
+        writer = await store.write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        await send(writer, CONTENT)
+        writer.place()  # type: ignore[union-attr]
+        self.kill(writer)
+        store = await self.open()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
+
+    async def test_in_an_upload(self) -> None:
+        store = await self.open()
+        writer = await store.write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        await send(writer, CONTENT[:10])
+        self.kill(writer)
+        store = await self.open()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+        failed = b"failed/download/peer/" + KEY.file_name
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), {failed})
+        writer = await store.write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        self.assertEqual(writer.offset, 10)
+        await writer.close()
+
+    async def test_of_those_who_live(self) -> None:
+        await self.open()
+        other = Transfers(self.repository.parts.layout, Modes(None))
+        key = Key.parse(b"WORM--x")
+        transfers = [other.download(b"u", key, b""), other.upload(b"u", key, b"")]
+        before = files_below(os.path.join(self.annex, b"transfer"))
+        await self.open()
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), before)
+        for transfer in transfers:
+            transfer.end(True)
+
+    async def test_what_is_not_a_transfer(self) -> None:
+        strange = os.path.join(self.annex, b"transfer/download/u/strange")
+        os.makedirs(os.path.dirname(strange))
+        with open(strange, "wb"):
+            await self.open()
+        self.assertTrue(os.path.exists(strange))
+
+    def kill(self, writer: object) -> None:
+        upload = writer._upload  # type: ignore[attr-defined]
+        os.close(upload.fd)
+        for held in upload.transfer._locks:
+            held.release()
+        self.assertTrue(files_below(os.path.join(self.annex, b"transfer/download")))
+        path = self.repository.parts.layout.download_locks(b"peer", KEY)[0]
+        lock = try_lock(path, exclusive=True)
+        assert lock is not None
+        lock.release()
