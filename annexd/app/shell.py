@@ -35,6 +35,7 @@ from annexd.sessions.command import (
     Talk,
     shown,
 )
+from annexd.sessions.gitlink import GitAccess
 from annexd.sessions.handshake import greet
 from annexd.sessions.serve import Server
 from annexd.sessions.wire import Wire
@@ -142,13 +143,21 @@ class Shell:
         """Until the client has heard all that was said to it."""
         try:
             greet(wire, store.uuid)
-            await Server(wire, store, activity, notice=visitor.handoff.say).run()
+            git = self._git_access(visitor)
+            await Server(wire, store, activity, git=git, notice=visitor.handoff.say).run()
         except FramingError:
             await _heard(wire)
             raise
         finally:
             await store.close()
         await _heard(wire)
+
+    def _git_access(self, visitor: Visitor) -> GitAccess | None:
+        """For CONNECT, with which git-annex's own server over ssh has always been stricter than git's verbs."""
+        if visitor.environment.limited:
+            return None
+        refusal = None if visitor.rights is Rights.READ_WRITE else READ_ONLY_REFUSAL
+        return GitAccess(self._reactor, visitor.place.git_dir, refusal)
 
     @contextmanager
     def _connected(self, visitor: Visitor) -> Iterator[tuple[Wire, Activity]]:

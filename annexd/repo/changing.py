@@ -53,7 +53,7 @@ class Changing:
                     return
             # Others need not wait for their turn, nor for a thread, while this waits for the disk.
             elif await writer.gated.bulk.run(self._place, writer):
-                await self.ledger.run(self._record_what_is, writer.parts, writer.key)
+                await self.ledger.run(self._record_or_undo, writer)
                 return
         await writer.gated.bulk.run(self._add_by_git_annex, writer)
 
@@ -73,8 +73,21 @@ class Changing:
         with writer.gate:
             placed = self._place(writer)
             if placed:
-                self._record_what_is(writer.parts, writer.key)
+                self._record(writer)
             return placed
+
+    def _record_or_undo(self, writer: LocalWriter) -> None:
+        with writer.gate:
+            self._record(writer)
+
+    def _record(self, writer: LocalWriter) -> None:
+        """What the location log does not know of might as well not be here."""
+        try:
+            self._record_what_is(writer.parts, writer.key)
+        except (OSError, Refused):
+            with contextlib.suppress(OSError, Refused):
+                writer.take_back()
+            raise
 
     def _record_what_is(self, parts: Parts, key: Key) -> bool:
         """Whoever removed the content before it was our turn has recorded that."""

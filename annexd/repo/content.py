@@ -30,6 +30,7 @@ RETENTION_S = 600
 
 _WAIT_S = 30.0  # for locks that everybody holds for moments only
 _SIDECAR_VERSION = 10
+_MOST_ENDED = 1000
 _TO_READ = os.O_RDONLY | os.O_CREAT
 
 
@@ -62,6 +63,8 @@ class ContentLocks:
         self._sidecars = version >= _SIDECAR_VERSION
         self._now = now
         self._unchanged = unchanged
+        # Stamps of locks that were released here while others held theirs.
+        self._ended: dict[bytes, bytes] = {}
 
     def share(self, path: bytes) -> Held:
         """
@@ -173,16 +176,21 @@ class ContentLocks:
 
     def end_share(self, path: bytes, stamp: bytes) -> None:
         """
-        Clean up, if nobody else holds the lock.  A retention that another
-        one has prolonged is his to end.
+        Clean up, if nobody else holds the lock.  A retention that somebody
+        else has prolonged is his to end: another process's stays, as with
+        git-annex, but among our own sessions the last one ends all.
         """
         held = self._lock_sidecar(path, exclusive=True)
-        if held is None:
-            self.finish(path)
-        elif _read(path + b".rtm") == stamp:
-            self.end_claim(path, held)
-        else:
-            self.end_claim(path, held, retained=True)
+        retained = _read(path + b".rtm")
+        if held is not None:
+            ours = (stamp, self._ended.pop(path, None))
+            self.end_claim(path, held, retained=retained not in ours)
+            return
+        if retained == stamp:
+            if len(self._ended) >= _MOST_ENDED:
+                self._ended.clear()
+            self._ended[path] = stamp
+        self.finish(path)
 
     def end_claim(self, path: bytes, held: FileLock, retained: bool = False) -> None:
         """

@@ -130,8 +130,10 @@ class Repository:
         return LocalStore(self, caller)
 
     async def refresh(self) -> None:
-        """Read the configuration again if it has changed."""
+        """Read the configuration again if it has changed; mostly it has not, and nobody is waited for."""
         with refusing():
+            if await self.workers.disk.run(config_stamp, self.git) == self.parts.stamp:
+                return
             parts = await self.ledger.run(self._parts_now)
         self.parts = parts
         self.ledger.branch = parts.branch

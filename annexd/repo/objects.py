@@ -58,14 +58,15 @@ class Objects:
         except FileNotFoundError:
             raise Refused("the repository has vanished") from None
 
-    def place(self, key: Key, source: bytes, fd: int) -> None:
+    def place(self, key: Key, source: bytes, fd: int) -> bool:
         """
         Move the complete file ``source``, open as ``fd``, to where the
-        content of ``key`` belongs.  If there is some by now, that is as good.
+        content of ``key`` belongs.  If there is some by now, that is as good:
+        `False`.
         """
         if self.find(key) is not None:
             discard(source)
-            return
+            return False
         if self._fsync:
             os.fsync(fd)
         path = self._layout.object_paths(key)[0]
@@ -88,6 +89,16 @@ class Objects:
                     raise
         if self._fsync:
             sync_dirs({directory, *map(os.path.dirname, made)})
+        return True
+
+    def take_back(self, path: bytes, target: bytes) -> None:
+        """Make a partial file out of an object, by whoever has claimed it."""
+
+        def act() -> None:
+            os.rename(path, target)
+            self._modes.thaw_object(target)
+
+        self._modes.in_opened_dir(os.path.dirname(path), act)
 
     def remove(self, path: bytes) -> None:
         """Unlink an object, by whoever has claimed it."""

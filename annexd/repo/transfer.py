@@ -90,6 +90,7 @@ class Transfers:
             finally:
                 os.close(fd)
         except BaseException:
+            _unlink(info)
             _remove(locks)
             raise
         return Transfer(self, locks, info, failed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from tests.support.processes import run_code
@@ -29,19 +28,18 @@ class Shell(Scene):
         self.stock = GitAnnexShell(self.home)
         self.host.set_key(self.served, b"WORM-s3-m1--abc", b"abc")
         self.problems: list[str] = []
-        for name in ("bare", "branch"):  # git repositories without git-annex, the second with its branch
-            repo = self.home / name
-            repo.mkdir()
-            self.host.git(repo, "init", "-q", "--bare")
-        self.host.git(self.home / "branch", "fetch", "-q", str(self.served), "git-annex:git-annex")
+        # its branch, but not git-annex in it
+        for name in ("branch", "branch-twin"):
+            self.host.git(self.home / name, "fetch", "-q", str(self.served), "git-annex:git-annex")
         (self.home / "link").symlink_to("served")
         (self.home / "empty").mkdir()
-        for repo in (self.home / "bare", self.home / "branch"):
-            shutil.copytree(repo, repo.with_name(repo.name + "-twin"))
 
     def make_server(self) -> Server:
         home = self.directory / "host" / "home"
         more = [home / name for name in ("bare", "branch", "bare-twin", "branch-twin")]
+        for repo in more:
+            repo.mkdir()
+            self.host.git(repo, "init", "-q", "--bare")
         return Annexd(home, self.directory / "daemon", self.served, *more)
 
     def test_commands(self) -> None:

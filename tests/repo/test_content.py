@@ -37,7 +37,11 @@ class EveryVersion(SynchronousTestCase):
         os.chmod(self.path, 0o444)
         os.chmod(self.directory, 0o555)
         self.addCleanup(self.make_deletable)
-        self.locks = ContentLocks(
+        self.locks = self.make_locks()
+
+    def make_locks(self) -> ContentLocks:
+        """As those of another process."""
+        return ContentLocks(
             self.layout,
             Modes(None, self.version),
             self.version,
@@ -137,12 +141,21 @@ class SidecarTests(EveryVersion):
         """As with git-annex: whose stamp it is not does not remove it."""
         first = self.locks.share(self.path)
         self.now += 5 * 10**9
-        second = self.locks.share(self.path)
+        second = self.make_locks().share(self.path)
         second.release()
         first.release()
         self.assertEqual(self.names(), [b"", b".rtl", b".rtm"])
         with self.assertRaises(Locked):
             self.locks.claim(self.path)
+
+    def test_our_own_last_lock_ends_all(self) -> None:
+        leases = []
+        for _ in range(3):
+            leases.append(self.locks.share(self.path))
+            self.now += 10**9
+        for lease in reversed(leases):
+            lease.release()
+        self.assertEqual(self.names(), [b""])
 
     def test_a_later_end_is_not_made_earlier(self) -> None:
         self.write_retention(self.stamp(1000))

@@ -154,6 +154,27 @@ class UploadTests(IncomingCase):
         self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
 
 
+    async def test_what_cannot_be_recorded_is_not_stored(self) -> None:
+        await self.open()
+        branch = self.repository.parts.branch
+
+        def fail(key: Key, present: bool) -> bool:
+            raise Refused("the location log cannot be kept")
+
+        self.patch(branch, "record", fail)
+        with self.assertRaises(Refused):
+            await put(self.store, KEY, CONTENT)
+        self.assertFalse(await self.store.present(KEY))
+        self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
+        self.assertEqual(self.partial(), CONTENT)
+        self.patch(branch, "record", lambda key, present: True)
+        writer = await self.write()
+        self.assertEqual(writer.offset, len(CONTENT))
+        self.assertTrue((await writer.commit(True)).ok)
+        await writer.close()
+        self.assertIsNone(self.partial())
+
+
 class SettingsTests(IncomingCase):
     async def test_no_verification(self) -> None:
         await self.open(annex_verify="false")
