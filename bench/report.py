@@ -48,8 +48,9 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """annexd's median as a multiple of the other's."""
-        return self.value / median(self.theirs) if self.theirs and median(self.theirs) else None
+        """annexd's median as a multiple of the other's; of differences there is none."""
+        theirs = median(self.theirs) if self.theirs else 0.0
+        return self.value / theirs if theirs > 0 < self.value else None
 
     @property
     def met(self) -> bool | None:

@@ -57,12 +57,18 @@ class Shell:
 
 
 class Daemon:
-    """A running annexd."""
+    """A running annexd; ``name`` tells several apart."""
 
-    def __init__(self, place: Place, synced: Sequence[Repository], unsynced: Sequence[Repository]) -> None:
-        self.socket = str(place.directory / "annexd.sock")
+    def __init__(
+        self,
+        place: Place,
+        synced: Sequence[Repository],
+        unsynced: Sequence[Repository],
+        name: str = "annexd",
+    ) -> None:
+        self.socket = str(place.directory / f"{name}.sock")
         self.shell = program("annexd-shell", str(ROOT / "annexd" / "client" / "annexd-shell"))
-        config = place.directory / "annexd.toml"
+        config = place.directory / f"{name}.toml"
         config.write_text(
             "".join(
                 f'[[repository]]\npath = "{repository.path}"\nfsync = {"true" if sync else "false"}\n'

@@ -153,7 +153,7 @@ class Shell:
         await _heard(wire)
 
     def _git_access(self, visitor: Visitor) -> GitAccess | None:
-        """For CONNECT, with which git-annex's own server over ssh has always been stricter than git's verbs."""
+        """For CONNECT, where git-annex is stricter than with git's own verbs."""
         if visitor.environment.limited:
             return None
         refusal = None if visitor.rights is Rights.READ_WRITE else READ_ONLY_REFUSAL

@@ -123,7 +123,7 @@ class Changing:
         being here may be relied upon.
         """
         while (found := parts.objects.find(key)) is not None:
-            if self._has_unlocked_files(parts, key):
+            if self._has_unlocked_files(parts, key) or self._is_noted(parts, key):
                 return None
             path = found[0]
             try:
@@ -165,6 +165,10 @@ class Changing:
             return False
         unlocked = parts.pointers.unlocked_files(key)
         return unlocked is Unlocked.SOME or (unlocked is Unlocked.UNKNOWN and self._has_git_annex())
+
+    def _is_noted(self, parts: Parts, key: Key) -> bool:
+        """Only git-annex can strike out what it has noted about a file that goes."""
+        return parts.pointers is not None and parts.pointers.noted(key) and self._has_git_annex()
 
     def _has_git_annex(self) -> bool:
         with contextlib.suppress(Refused):

@@ -184,7 +184,7 @@ class ContentLocks:
         retained = _read(path + b".rtm")
         if held is not None:
             ours = (stamp, self._ended.pop(path, None))
-            self.end_claim(path, held, retained=retained not in ours)
+            self.end_claim(path, held, retained=retained is not None and retained not in ours)
             return
         if retained == stamp:
             if len(self._ended) >= _MOST_ENDED:

@@ -215,6 +215,8 @@ class LocalStore:
 
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         parts = self._readable()
+        if parts.settings.secure_hashes_only and await self.present(key):
+            await self._checker(parts, key)  # git-annex does not hand out such content either
 
         def get() -> Opened:
             return open_object(parts, self._peer, key, offset, file)

@@ -98,6 +98,12 @@ class Pointers:
                 self._intact.add(seen)
         return intact
 
+    def noted(self, key: Key) -> bool:
+        """Has git-annex noted which file holds the content?  Its fsck complains when another one does."""
+        with self._mutex, contextlib.suppress(sqlite3.Error):
+            return bool(self._database.inode_caches(key))
+        return False
+
     def close(self) -> None:
         with self._mutex:
             self._database.close()

@@ -9,7 +9,7 @@ from bench.client import Session
 from bench.processes import memory, tree, tree_memory
 from bench.report import Goal, Row
 from bench.scene import Scene
-from bench.servers import Side, opened
+from bench.servers import Annexd, Daemon, Side, opened
 
 SETTLE_SECONDS = 1.0
 MOST_IN_DAEMON_KB = 20.0
@@ -29,33 +29,30 @@ def rows(scene: Scene) -> Iterator[Row]:
                 theirs[count],
             )
         return
-    yield from _daemon_rows(scene, scene.daemon.process.pid, theirs)
+    # One of its own: what others have used and given back would hide what sessions take.
+    daemon = Daemon(scene.place, [], [scene.ours.repository], "memory")
+    try:
+        yield from _daemon_rows(scene, Annexd(scene.ours.name, scene.ours.repository, daemon), theirs)
+    finally:
+        daemon.stop()
 
 
-def _daemon_rows(scene: Scene, daemon: int, theirs: dict[int, list[float]]) -> Iterator[Row]:
-    opened(scene.place, scene.ours).end()
+def _daemon_rows(scene: Scene, ours: Annexd, theirs: dict[int, list[float]]) -> Iterator[Row]:
+    pid = ours.daemon.process.pid
+    opened(scene.place, ours).end()
     time.sleep(SETTLE_SECONDS)
-    pss, rss = memory(daemon), memory(daemon, "Rss")
+    before = memory(pid, "Rss")
     sessions: list[Session] = []
     for count in scene.plan.idle_sessions:
-        _open_up_to(scene, scene.ours, sessions, count)
-        largest = count == max(scene.plan.idle_sessions)
-        grown = [(memory(daemon) - pss) / count]
+        _open_up_to(scene, ours, sessions, count)
+        goals = count == max(scene.plan.idle_sessions)
+        grown = [(memory(pid, "Rss") - before) / count]
         waiting = [tree_memory(*(session.process.pid for session in sessions)) / count]
         title = f"{count} idle sessions: "
+        in_daemon = Goal("value", most=MOST_IN_DAEMON_KB) if goals else None
+        beside = Goal("value", most=MOST_WAITING_KB) if goals else None
         yield Row(
-            f"memory.daemon.{count}",
-            title + "PSS added to the daemon, each",
-            "kB",
-            grown,
-            theirs[count],
-            goal=Goal("value", most=MOST_IN_DAEMON_KB) if largest else None,
-        )
-        yield Row(
-            f"memory.daemon.rss.{count}",
-            title + "RSS added, each",
-            "kB",
-            [(memory(daemon, "Rss") - rss) / count],
+            f"memory.daemon.{count}", title + "RSS added to the daemon, each", "kB", grown, goal=in_daemon
         )
         yield Row(
             f"memory.waits.{count}",
@@ -63,12 +60,12 @@ def _daemon_rows(scene: Scene, daemon: int, theirs: dict[int, list[float]]) -> I
             "kB",
             waiting,
             theirs[count],
-            goal=Goal("value", most=MOST_WAITING_KB) if largest else None,
+            goal=beside,
         )
     yield Row(
-        "memory.processes", "  processes of the daemon", "", [len(tree(daemon))], goal=Goal("value", most=1)
+        "memory.processes", "  processes of the daemon", "", [len(tree(pid))], goal=Goal("value", most=1)
     )
-    yield Row("memory.base", "RSS of the daemon without sessions", "kB", [rss])
+    yield Row("memory.base", "RSS of the daemon without sessions", "kB", [before])
     _end(sessions)
 
 

@@ -29,11 +29,7 @@ latency.paced.added.p99 latency.paced.put
 memory.processes memory.base
 ssh.start ssh.start.master ssh.check ssh.get ssh.get.cpu ssh.put ssh.put.cpu
 """.split()
-    + [
-        f"memory.{what}.{count}"
-        for what in ("daemon", "daemon.rss", "waits")
-        for count in QUICK.idle_sessions
-    ]
+    + [f"memory.{what}.{count}" for what in ("daemon", "waits") for count in QUICK.idle_sessions]
 )
 
 

@@ -84,9 +84,12 @@ class Backends(SshScene):
                 continue  # has nothing that could tell
             size = int(re.search(rb"-s(\d+)", key)[1])  # type: ignore[index]
             reply = dialogue.put(key, b"X" * size)
-            self.assertEqual((key, reply), (key, b"FAILURE"))
+            self.assertTrue(reply == b"FAILURE" or reply.startswith(b"ERROR "), (key, reply))
+            self.assertEqual((key, dialogue.ask(b"PUT  " + key)), (key, b"PUT-FROM 0"))
+            dialogue.send(b"ERROR not again\n")
         dialogue.finish()
         self.assertEqual(objects(self.git_dir), set())
+        self.assert_tidy()
 
 
 class Large(SshScene):

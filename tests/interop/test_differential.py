@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from twisted.trial import unittest
 
 from tests.support.annex import Machine
 from tests.support.p2p import Dialogue, shell_command
-from tests.support.p2p_cases import SPOILT, THIRTY, Case, about_content, about_words
+from tests.support.p2p_cases import BEFORE, CRASH, SPOILT, THIRTY, Case, about_content, about_words
 from tests.support.processes import Failed
 from tests.support.servers import Annexd, GitAnnexShell, Server
 
@@ -49,9 +50,8 @@ class Seen:
     said: bytes
 
 
-def make_fixture(machine: Machine, *, bare: bool, version: int) -> Fixture:
-    options = () if version == 10 else (f"annex.version={version}", "annex.autoupgraderepository=false")
-    repo = machine.new("template", bare=bare, settings=options)
+def make_fixture(machine: Machine, *, bare: bool, settings: tuple[str, ...]) -> Fixture:
+    repo = machine.new("template", bare=bare, settings=settings)
     names = {
         b"hello": machine.calc_key(repo, b"hello\n", suffix=".txt"),
         b"empty": b"SHA256-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -92,14 +92,17 @@ class Differential(unittest.SynchronousTestCase):
     """A bare repository, as servers have them."""
 
     bare = True
-    version = 10
+    settings: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     def setUp(self) -> None:
         scratch = tempfile.TemporaryDirectory(prefix="annexd-differential-")
         self.addCleanup(scratch.cleanup)
         self.directory = Path(scratch.name)
         self.machine = Machine(self.directory / "machine")
-        self.fixture = make_fixture(self.machine, bare=self.bare, version=self.version)
+        self.fixture = make_fixture(self.machine, bare=self.bare, settings=self.settings)
+        if self.later:
+            self.machine.git(self.fixture.repo, "config", *self.later)
         self.cases = [(case, version) for case in self.chosen() for version in case.versions]
 
     def chosen(self) -> list[Case]:
@@ -152,20 +155,91 @@ class Differential(unittest.SynchronousTestCase):
         return copy
 
 
-class WithWorkTree(Differential):
+class _Content(Differential):
+    """What is about content, once each."""
+
+    def chosen(self) -> list[Case]:
+        return [replace(case, versions=(case.versions[-1],)) for case in about_content()]
+
+
+class WithWorkTree(_Content):
     bare = False
 
-    def chosen(self) -> list[Case]:
-        return [replace(case, versions=(case.versions[-1],)) for case in about_content()]
 
-
-class OldRepository(Differential):
+class OldRepository(_Content):
     """Repository version 8: content locks are taken on the object files themselves."""
 
-    version = 8
+    settings = ("annex.version=8", "annex.autoupgraderepository=false")
+
+
+class _Settings(Differential):
+    """A few cases for each of the settings that change what is left behind, and how."""
 
     def chosen(self) -> list[Case]:
-        return [replace(case, versions=(case.versions[-1],)) for case in about_content()]
+        names = {"PUT", "REMOVE", "REMOVE and put back", "PUT resumed", "LOCKCONTENT, UNLOCKCONTENT, REMOVE"}
+        names |= {"PUT of wrong content", "GET of each key", "PUT of a WORM key", "body: the end inside"}
+        cases = [*about_words(), *about_content()]
+        return [replace(case, versions=(4,)) for case in cases if case.name in names]
+
+
+class Version9(_Settings):
+    settings = ("annex.version=9", "annex.autoupgraderepository=false")
+
+
+class GroupShared(_Settings):
+    settings = ("core.sharedRepository=group",)
+
+
+class GroupSharedWorkTree(GroupShared):
+    bare = False
+
+
+class AllShared(_Settings):
+    settings = ("core.sharedRepository=all",)
+
+
+class OctalShared(_Settings):
+    settings = ("core.sharedRepository=0640",)
+
+
+class OneLevel(_Settings):
+    settings = ("annex.tune.objecthash1=true", "annex.tune.branchhash1=true")
+
+
+class LowerCase(_Settings):
+    bare = False
+    settings = ("annex.tune.objecthashlower=true",)
+
+
+class Private(_Settings):
+    settings = ("annex.private=true",)
+
+
+class Uncommitted(_Settings):
+    settings = ("annex.alwayscommit=false",)
+
+
+class Unverified(_Settings):
+    settings = ("annex.verify=false",)
+
+
+class SecureOnly(_Settings):
+    later = ("annex.securehashesonly", "true")
+
+    def chosen(self) -> list[Case]:
+        refusal = b"ERROR annex.securehashesonly does not allow keys of this backend here\n"
+        insecure = [
+            Case(
+                "GET of an insecure key", b"GET 0  {worm}\n", instead=refusal, code=0, why=CRASH, alike=False
+            ),
+            Case("PUT of an insecure key", b"PUT  {url_absent}\n", instead=refusal, why=BEFORE),
+            Case("GET of an absent insecure key", b"GET 0  {worm_absent}\nFAILURE\n"),
+            Case("GET of a secure key", b"GET 0  {hello}\nSUCCESS\n"),
+        ]
+        return insecure + [case for case in super().chosen() if b"worm" not in case.script]
+
+
+del _Content, _Settings
 
 
 def difference(case: Case, version: int, wanted: Seen, seen: Seen, fixture: Fixture) -> str:
@@ -197,8 +271,8 @@ def unlike(wanted: dict[str, object], seen: dict[str, object]) -> list[str]:
 
 def changed(one: bytes, other: bytes) -> list[str]:
     """The lines that differ, and those around them."""
-    pair = [[repr(line) for line in text.splitlines(keepends=True)] for text in (one, other)]
-    return ["    " + line for line in difflib.unified_diff(*pair, n=1, lineterm="")][2:]
+    before, after = ([repr(line) for line in text.splitlines(keepends=True)] for text in (one, other))
+    return ["    " + line for line in difflib.unified_diff(before, after, n=1, lineterm="")][2:]
 
 
 def normal(answers: bytes) -> bytes:
@@ -214,7 +288,14 @@ def left_behind(git_dir: Path) -> dict[str, dict[str, object]]:
         "partials": {name: file for name, file in _contents(annex / "tmp").items() if file[1]},
         "transfers": dict.fromkeys(_contents(annex / "transfer"), "there"),
         "logs": _logs(git_dir),
+        "modes": {str(path.relative_to(annex)): oct(path.stat().st_mode & 0o7777) for path in _places(annex)},
     }
+
+
+def _places(annex: Path) -> list[Path]:
+    """The directories that servers make, and the journal's files."""
+    below = [*(annex / "objects").rglob("*"), *(annex / "transfer").rglob("*"), annex / "tmp"]
+    return [path for path in below if path.is_dir()] + list((annex / "journal").glob("*"))
 
 
 def _contents(directory: Path) -> dict[str, Any]:
@@ -230,15 +311,18 @@ def _logs(git_dir: Path) -> dict[str, Any]:
     logs = {}
     listed = _git(git_dir, "ls-tree", "-r", "-z", "git-annex").split(b"\0")
     for entry in filter(None, listed):
-        about, _, name = entry.partition(b"\t")
-        if name.count(b"/") == 2:
-            logs[name.decode(errors="replace")] = _git(git_dir, "cat-file", "blob", about.split()[2].decode())
-    for path in sorted((git_dir / "annex" / "journal").glob("*")):
-        name = re.sub("__?", lambda found: "_" if len(found[0]) == 2 else "/", path.name)
-        logs[name] = path.read_bytes()
-    return {
-        name: sorted(line.partition(b" ")[2] for line in text.splitlines()) for name, text in logs.items()
-    }
+        about, _, path = entry.partition(b"\t")
+        if b"/" in path:  # what is at the top is not about one key
+            logs[os.fsdecode(path)] = _git(git_dir, "cat-file", "blob", about.split()[2].decode())
+    for journal in ("journal", "journal-private"):
+        for file in (git_dir / "annex" / journal).glob("*"):
+            name = re.sub("__?", lambda found: "_" if len(found[0]) == 2 else "/", file.name)
+            logs[name] = file.read_bytes()
+    return {name: sorted(map(_without_time, text.splitlines())) for name, text in logs.items()}
+
+
+def _without_time(line: bytes) -> bytes:
+    return line.partition(b" ")[2]
 
 
 def _git(git_dir: Path, *argv: str) -> bytes:

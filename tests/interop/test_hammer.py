@@ -8,7 +8,6 @@ import time
 
 from tests.support.annex import litter
 from tests.support.load import Load, content_of
-from tests.support.p2p import Dialogue, shell_command
 from tests.support.processes import Failed
 from tests.support.scenes import Scene
 from tests.support.servers import Annexd
@@ -26,7 +25,7 @@ class Hammer(Scene):
         self.host.annex(other, "init", "-q", "other")
         self.host.git(self.served, "remote", "add", "other", str(other))
         # git-annex's own server ends a session where annexd answers that it cannot now
-        load = Load(self._open, forgiving=self.server.name != Annexd.name)
+        load = Load(self.open_session, forgiving=self.server.name != Annexd.name)
         load.start()
         here = threading.Thread(target=self._hammer, args=(load,), daemon=True)
         here.start()
@@ -62,10 +61,6 @@ class Hammer(Scene):
         host.tries(repo, "move", "-q", "--all", "--to", "other")
         host.tries(repo, "fsck", "-q", "--fast", "--all")
 
-    def _open(self) -> Dialogue:
-        command = shell_command(self.served, self.uuid.decode())
-        return Dialogue(self.server.command(), self.server.env(), command)
-
 
 class Killed(Scene):
     """SIGKILL at any moment costs nothing but what was on its way."""
@@ -75,7 +70,7 @@ class Killed(Scene):
     def test_kill(self) -> None:
         daemon = self.annexd().daemon
         chance = random.Random(self.kills)
-        load = Load(self._open, size=400_000, forgiving=True)
+        load = Load(self.open_session, size=400_000, forgiving=True)
         load.start()
         try:
             for _ in range(self.kills):
@@ -97,7 +92,7 @@ class Killed(Scene):
         content = content_of(1, 2_000_000)
         dialogue = self.dialogue()
         dialogue.hello(4)
-        load = Load(self._open, size=len(content))
+        load = Load(self.open_session, size=len(content))
         key = load.keys()[1]
         self.assertEqual(dialogue.ask(b"PUT  " + key), b"PUT-FROM 0")
         dialogue.send(b"DATA %d\n" % len(content) + content[:1_500_000])
@@ -115,5 +110,3 @@ class Killed(Scene):
         again.finish()
         self.assert_sound()
         self.assert_tidy()
-
-    _open = Hammer._open

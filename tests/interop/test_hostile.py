@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -108,7 +109,7 @@ class FullDisk(_SmallDisk):
         self.assertEqual(self.session.get(self.here), (_HERE, b"VALID"))
         filler.unlink()
         self.assert_well_again()
-        self.assert_logged("No space left")
+        self.assert_logged("no space left")
 
     def test_full_in_the_middle(self) -> None:
         free = shutil.disk_usage(self.disk).free
@@ -187,6 +188,27 @@ class LostPermissions(_Hostile):
         return self.session.put(self.new, _NEW)
 
 
+class PidLock(Scene):
+    """Locks by process ids cannot be shared with: what would need them is refused, and says so."""
+
+    settings = ("annex.pidlock=true",)
+
+    def test_refused(self) -> None:
+        self.annexd()
+        key = key_of(_HERE)
+        self.host.set_key(self.served, key, _HERE)
+        session = self.dialogue()
+        session.hello(4)
+        self.assertEqual(session.get(key), (_HERE, b"VALID"))
+        for request in (b"REMOVE " + key, b"PUT  " + key_of(_NEW)):
+            reply = session.ask(request)
+            self.assertTrue(reply.startswith(b"ERROR ") and b"annex.pidlock" in reply, reply)
+        self.assertEqual(session.ask(b"LOCKCONTENT " + key), b"FAILURE")
+        self.assertEqual(session.ask(b"CHECKPRESENT " + key), b"SUCCESS")
+        session.finish()
+        self.assertEqual(objects(self.git_dir), {key})
+
+
 class NoDescriptors(_Hostile):
     """A daemon with few file descriptors."""
 
@@ -222,6 +244,45 @@ class NoDescriptors(_Hostile):
                 if len(refused) == 3:
                     break
         return others, refused
+
+
+class Fuzz(_Hostile):
+    """Sessions of chance: the daemon answers or hangs up, and nothing else comes of it."""
+
+    sessions = 60
+
+    def test_fuzz(self) -> None:
+        chance = random.Random(self.sessions)
+        words = [word for word in WORDS if word not in (b"REMOVE", b"PUT", b"REMOVE-BEFORE")]
+        before = len(self.annexd().daemon.open_files())
+        for _ in range(self.sessions):
+            dialogue = self.dialogue()
+            lines = [_noise(chance, words, self.here) for _ in range(chance.randrange(1, 30))]
+            dialogue.send(b"".join(lines))
+            dialogue.finish()
+        until(lambda: len(self.annexd().daemon.open_files()) <= before, "the daemon closes what it opened")
+        self.assertNotIn("Traceback", self.annexd().daemon.said())
+        self.assert_unchanged()
+        self.assert_well_again()
+
+
+WORDS = tuple(
+    b"CHECKPRESENT LOCKCONTENT UNLOCKCONTENT REMOVE REMOVE-BEFORE GETTIMESTAMP GET PUT DATA DATA-PRESENT "
+    b"VALID INVALID SUCCESS SUCCESS-PLUS FAILURE FAILURE-PLUS VERSION BYPASS AUTH AUTH-SUCCESS ERROR CONNECT "
+    b"CONNECTDONE NOTIFYCHANGE CHANGED PUT-FROM ALREADY-HAVE TIMESTAMP git-upload-pack".split()
+)
+
+
+def _noise(chance: random.Random, words: list[bytes], key: bytes) -> bytes:
+    """A line that may mean something, or bytes that do not."""
+    if chance.random() < 0.1:
+        return chance.randbytes(chance.randrange(1, 2000))
+    pieces = [chance.choice(words)]
+    for _ in range(chance.randrange(4)):
+        pieces.append(
+            chance.choice((key, b"0", b"", b"-1", b"6", b"99999999999999999999", b"x", b"\0", b"\xff"))
+        )
+    return b" ".join(pieces) + chance.choice((b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b""))
 
 
 _ENV = {"PATH": SYSTEM_PATH}

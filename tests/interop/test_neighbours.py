@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.support.annex import litter
 from tests.support.load import content_of, key_of
 from tests.support.p2p import Dialogue
-from tests.support.processes import start, stop_group, until
+from tests.support.processes import run, start, stop_group, until
+from tests.support.programs import SYSTEM_PATH, program
 from tests.support.scenes import Scene, SshScene
 from tests.support.servers import GitAnnexShell, forced_command
 
@@ -224,6 +225,42 @@ class Places(Scene):
         self.assertEqual(dialogue.put(_KEY, _CONTENT), b"SUCCESS")
         self.assertEqual(dialogue.finish()[2], 0)
 
+    def test_other_name(self) -> None:
+        """Installed as git-annex-shell, called with its arguments, told of the socket by the environment."""
+        shell = self.directory / "git-annex-shell"
+        shell.symlink_to(self.annexd().command()[0])
+        env = {**self.server.env(), "ANNEXD_SOCKET": str(self.annexd().daemon.socket)}
+        for words in (
+            [shell, "p2pstdio", self.served, "client", "--uuid", self.uuid.decode()],
+            [shell, "-c", self._command()],
+        ):
+            said = run(*words, cwd=self.directory, env=env, seconds=20)
+            self.assertEqual(said, b"AUTH-SUCCESS " + self.uuid + b"\n")
+        env["SSH_ORIGINAL_COMMAND"] = self._command()
+        self.assertEqual(run(shell, cwd=self.directory, env=env), b"AUTH-SUCCESS " + self.uuid + b"\n")
+
+    def test_stranger(self) -> None:
+        """Another account of the same host gets nothing, even where it can reach the socket."""
+        if os.geteuid() != 0:
+            raise AssertionError("this test becomes another user: run it as root")
+        socket = self.annexd().daemon.socket
+        socket.parent.chmod(0o755)
+        socket.chmod(0o666)
+        stranger = (
+            program("setpriv", "util-linux"),
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--",
+        )
+        connect = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+            "s.sendall(b'\\0\\0\\0\\6status'); print(s.recv(100))"
+        )
+        said = run(*stranger, "/usr/bin/env", "python3", "-c", connect, socket, cwd=Path("/"), env=_SYSTEM)
+        self.assertIn(said.strip(), (b"b''", b"b'w1\\n'"))  # hung up on, or told to exit with 1
+        self.assertIn("65534", self.annexd().daemon.said())
+
     def test_shared_account(self) -> None:
         """Two people through one account; what each does is logged by name."""
         for user in ("alice", "bob"):
@@ -255,6 +292,8 @@ class Places(Scene):
     def _command(self) -> str:
         return f"git-annex-shell 'p2pstdio' '{self.served}' 'client' --uuid {self.uuid.decode()}"
 
+
+_SYSTEM = {"PATH": SYSTEM_PATH}
 
 _HOLD = (
     "/usr/bin/env",

@@ -51,9 +51,7 @@ class Shell(Scene):
             f'git-annex-shell "configlist" "{served}"',
             f"git-annex-shell 'configlist' '{self.home}/bare'",
             f"git-annex-shell 'configlist' '{self.home}/nothing'",
-            f"git-annex-shell 'configlist' '{self.home}/empty'",
             f"git-annex-shell 'p2pstdio' '{served}' 'client' --uuid {uuid}",
-            f"git-annex-shell 'p2pstdio' '{served}' '--debug' 'client' --uuid {uuid}",
             f"git-annex-shell 'p2pstdio' '{served}' '' --uuid {uuid}",
             f"git-annex-shell 'p2pstdio' '{served}' 'any text' --uuid {uuid}",
             f"git-annex-shell 'p2pstdio' '{served}' 'client' --uuid wrong",
@@ -101,14 +99,41 @@ class Shell(Scene):
             "/~/served/",
             "~/link",
             "~/empty/../served",
-            "~",
-            "",
-            ".",
-            "/",
         ):
             for verb in ("git-annex-shell 'configlist'", "git-upload-pack"):
                 self._compare(f"{verb} '{directory}'")
         self._report()
+
+    def test_no_repository(self) -> None:
+        """git-annex lists an empty UUID for what is no repository at all; here that is refused."""
+        for directory in ("empty", "~", "", ".", "/", "..", "~/..", "/etc", f"{self.home}/empty/../.."):
+            for verb in ("git-annex-shell 'configlist'", "git-upload-pack", "git-receive-pack"):
+                code, said = self._ask(self.annexd(), f"{verb} '{directory}'", {})
+                self.assertEqual((directory, code, len(said.splitlines())), (directory, 1, 1), said)
+
+    def test_escapes(self) -> None:
+        """What is not served cannot be reached by another name."""
+        self.host.git(self.home, "init", "-q", "--bare", "secret")
+        self.host.annex(self.home / "secret", "init", "-q")
+        (self.home / "way").symlink_to("secret")
+        (self.served / "way").symlink_to("../secret")
+        for directory in (
+            "secret",
+            "way",
+            "served/../secret",
+            "served/way",
+            "~/served/../secret",
+            "bare/../way",
+        ):
+            for verb in ("git-annex-shell 'configlist'", "git-upload-pack", "git-receive-pack"):
+                code, said = self._ask(self.annexd(), f"{verb} '{directory}'", {})
+                self.assertEqual((directory, code, len(said.splitlines())), (directory, 1, 1), said)
+
+    def test_debug(self) -> None:
+        """Debugging clients ask the server to debug, too; what it says then is its own business."""
+        command = f"git-annex-shell 'p2pstdio' '{self.served}' '--debug' 'client' --uuid {self.uuid.decode()}"
+        code, said = self._ask(self.annexd(), command, {})
+        self.assertEqual((code, said), (0, b"AUTH-SUCCESS " + self.uuid + b"\n"))
 
     def test_limits(self) -> None:
         served, uuid = self.served, self.uuid.decode()

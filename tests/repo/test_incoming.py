@@ -153,7 +153,6 @@ class UploadTests(IncomingCase):
         self.assertEqual(self.repository.parts.objects.find(KEY), (path, os.stat(path)))
         self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
 
-
     async def test_what_cannot_be_recorded_is_not_stored(self) -> None:
         await self.open()
         branch = self.repository.parts.branch

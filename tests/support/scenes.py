@@ -55,13 +55,16 @@ class Scene(unittest.SynchronousTestCase):
             raise AssertionError("this test is about annexd")
         return self.server
 
-    def dialogue(self, server: Server | None = None, **environment: str) -> Dialogue:
-        """A session by hand, without ssh."""
-        server = server or self.server
-        command = shell_command(self.served, self.uuid.decode())
-        dialogue = Dialogue(server.command(), {**server.env(), **environment}, command)
+    def dialogue(self, server: Server | None = None) -> Dialogue:
+        """A session by hand, without ssh; closed when the test is over."""
+        dialogue = self.open_session(server)
         self.addCleanup(dialogue.close)
         return dialogue
+
+    def open_session(self, server: Server | None = None) -> Dialogue:
+        """The same, to be closed by whoever calls; from any thread."""
+        server = server or self.server
+        return Dialogue(server.command(), server.env(), shell_command(self.served, self.uuid.decode()))
 
     def assert_sound(self) -> None:
         """
