@@ -16,6 +16,7 @@ from annexd.repo.incoming import LocalWriter
 from annexd.repo.ledger import Ledger
 from annexd.repo.parts import Clocks, Parts
 from annexd.repo.pointers import Unlocked
+from annexd.repo.sweeper import Sweeper
 from annexd.repo.verify import Means
 from annexd.store import Outcome
 
@@ -37,6 +38,7 @@ class Changing:
     git_annex: GitAnnex
     clocks: Clocks
     fsync: bool
+    sweeper: Sweeper
 
     # --- adding --------------------------------------------------------------
 
@@ -109,7 +111,10 @@ class Changing:
     async def remove(self, parts: Parts, key: Key, before: int | None) -> Outcome:
         if parts.settings.needs_git_annex_to_remove:
             return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
-        outcome = await self.ledger.run(self._remove, parts, key, before)
+        try:
+            outcome = await self.ledger.run(self._remove, parts, key, before)
+        finally:
+            self.sweeper.start(parts.locks.finish)
         if outcome is None:
             return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
         return outcome
@@ -127,7 +132,7 @@ class Changing:
                 return None
             path = found[0]
             try:
-                claim = parts.locks.claim(path)
+                claim = parts.locks.claim(path, self.sweeper.add)
             except Absent:
                 continue
             try:

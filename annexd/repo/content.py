@@ -34,6 +34,10 @@ _MOST_ENDED = 1000
 _TO_READ = os.O_RDONLY | os.O_CREAT
 
 
+Finish = Callable[[bytes], None]
+"""Called with the path of an object when a claim on it is over."""
+
+
 class Held(Protocol):
     """A lock that is held until it is released; releasing it again does nothing."""
 
@@ -74,19 +78,21 @@ class ContentLocks:
         """
         if self._sidecars:
             return self._share_by_sidecar(path)
-        return self._lock_object(path, exclusive=False)
+        return self._lock_object(path, exclusive=False, finish=self.finish)
 
-    def claim(self, path: bytes) -> Held:
+    def claim(self, path: bytes, finish: Finish | None = None) -> Held:
         """
-        The right to remove the object at ``path``.
+        The right to remove the object at ``path``.  When it has been used,
+        the directories are tidied by ``finish``, if not at once.
 
         Raises `Locked` when somebody relies on it, `Absent` where there is none.
         """
+        finish = finish or self.finish
         if self._sidecars:
-            return self._claim_by_sidecar(path)
+            return self._claim_by_sidecar(path, finish)
         self._thaw_for_others(path)
         try:
-            return self._lock_object(path, exclusive=True)
+            return self._lock_object(path, exclusive=True, finish=finish)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 self._modes.freeze_object(path)
@@ -118,7 +124,7 @@ class ContentLocks:
             raise
         return shared
 
-    def _claim_by_sidecar(self, path: bytes) -> Held:
+    def _claim_by_sidecar(self, path: bytes, finish: Finish) -> Held:
         # Looked at before as well, so as not to be in the way of others for nothing.
         self._check_retention(path)
         held = self._lock_sidecar(path, exclusive=True)
@@ -134,7 +140,7 @@ class ContentLocks:
         except BaseException:
             self.end_claim(path, held, retained=True)
             raise
-        return _Claim(self, path, held)
+        return _Claim(self, path, held, finish)
 
     def _lock_sidecar(self, path: bytes, exclusive: bool) -> FileLock | None:
         """`finish` must follow."""
@@ -192,7 +198,9 @@ class ContentLocks:
             self._ended[path] = stamp
         self.finish(path)
 
-    def end_claim(self, path: bytes, held: FileLock, retained: bool = False) -> None:
+    def end_claim(
+        self, path: bytes, held: FileLock, retained: bool = False, finish: Finish | None = None
+    ) -> None:
         """
         Give back an exclusive lock.  Whoever has opened the lock file
         meanwhile sees that it is gone, and makes another.
@@ -209,11 +217,11 @@ class ContentLocks:
                 self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
         finally:
             held.release()
-            self.finish(path)
+            (finish or self.finish)(path)
 
     # --- on the object itself ------------------------------------------------
 
-    def _lock_object(self, path: bytes, exclusive: bool) -> Held:
+    def _lock_object(self, path: bytes, exclusive: bool, finish: Finish) -> Held:
         no_upgrade = lock(self._layout.sentinal, exclusive=False, seconds=_WAIT_S, flags=_TO_READ)
         try:
             if not self._unchanged():
@@ -228,7 +236,7 @@ class ContentLocks:
         if held is None:
             no_upgrade.release()
             raise Locked("the content is locked" if exclusive else "the content is being removed")
-        return _LockedObject(self, path, held, no_upgrade)
+        return _LockedObject(path, held, no_upgrade, finish)
 
     def _thaw_for_others(self, path: bytes) -> None:
         try:
@@ -238,16 +246,16 @@ class ContentLocks:
 
 
 class _LockedObject:
-    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock, no_upgrade: FileLock) -> None:
-        self._locks = locks
+    def __init__(self, path: bytes, held: FileLock, no_upgrade: FileLock, finish: Finish) -> None:
         self._path = path
         self._held = held
         self._no_upgrade = no_upgrade
+        self._finish = finish
 
     def release(self) -> None:
         self._held.release()
         self._no_upgrade.release()
-        self._locks.finish(self._path)
+        self._finish(self._path)
 
 
 class _Shared:
@@ -271,15 +279,16 @@ class _Shared:
 class _Claim:
     """A lock file locked by one, who may have removed the object."""
 
-    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock) -> None:
+    def __init__(self, locks: ContentLocks, path: bytes, held: FileLock, finish: Finish) -> None:
         self._locks = locks
         self._path = path
         self._held: FileLock | None = held
+        self._finish = finish
 
     def release(self) -> None:
         held, self._held = self._held, None
         if held is not None:
-            self._locks.end_claim(self._path, held)
+            self._locks.end_claim(self._path, held, finish=self._finish)
 
 
 def prune(path: bytes, top: bytes) -> None:

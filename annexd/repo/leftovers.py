@@ -37,7 +37,7 @@ def clear(parts: Parts, record: Callable[[Key], None]) -> None:
 
 
 def _dead(directory: bytes) -> Iterator[bytes]:
-    """Names of notes in ``directory`` whose transfer nobody has locked; removes the locks."""
+    """Names of keys in ``directory`` whose transfer nobody has locked; removes the locks."""
     names = set(_names(directory))
     for lock_name in [name for name in names if name.startswith(_LOCK)]:
         names.discard(lock_name)
@@ -49,6 +49,7 @@ def _dead(directory: bytes) -> Iterator[bytes]:
                 continue
             discard(path)
             held.release()
+            names.add(lock_name.removeprefix(_LOCK))  # brief transfers have no note
     yield from names
 
 
@@ -58,7 +59,7 @@ def _bury(parts: Parts, note: bytes, failed: bytes, record: Callable[[Key], None
     except ValueError:
         return
     if parts.objects.find(key) is None:
-        parts.transfers.note_failure(note, failed)
+        parts.transfers.bury(note, failed)
         return
     record(key)
     discard(note)

@@ -26,6 +26,7 @@ from annexd.repo.partials import Upload, open_upload
 from annexd.repo.parts import Clocks, Parts, assemble, branch_text, config_stamp
 from annexd.repo.pointers import Pointers
 from annexd.repo.settings import Settings
+from annexd.repo.sweeper import Sweeper
 from annexd.repo.trips import fetch
 from annexd.repo.verify import Checker, equivalent_keys, equivalents_name, has_equivalents, is_secure
 from annexd.store import Caller, Lease, Outcome, Reader, Writer
@@ -65,7 +66,8 @@ class Repository:
         self.clocks = clocks
         self._fsync = fsync
         self.ledger = Ledger(parts.branch, self._commit, workers.disk, clock)
-        self.changing = Changing(self.ledger, workers, git_annex, clocks, fsync)
+        self.sweeper = Sweeper(workers.disk)
+        self.changing = Changing(self.ledger, workers, git_annex, clocks, fsync, self.sweeper)
         self.changes = Changes(git.common_dir, self._refs, open_watch, clock, workers.disk)
 
     @classmethod
@@ -152,6 +154,7 @@ class Repository:
         await self.ledger.flush()
 
     async def close(self) -> None:
+        await self.sweeper.done()
         await self.ledger.close()
         await self.ledger.run(self._close)
 

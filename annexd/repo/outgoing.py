@@ -11,10 +11,10 @@ from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo.objects import may_have_changed
 from annexd.repo.parts import Parts
-from annexd.repo.transfer import Transfer
+from annexd.repo.transfer import BRIEF, Transfer
 from annexd.repo.trips import Gate, GatedWorkers
 
-_HEAD = 64 * 1024
+_HEAD = BRIEF
 """Read when the file is opened: small files need no second trip to a thread."""
 
 
@@ -27,6 +27,11 @@ class Opened:
     offset: int
     head: bytes
     transfer: Transfer | None
+
+    @property
+    def in_memory(self) -> bool:
+        """All that is to be sent was read when it was opened."""
+        return self.offset + len(self.head) >= self.status.st_size
 
     def close(self, taken: bool) -> None:
         os.close(self.fd)
@@ -47,7 +52,8 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
     path, status = found
     if not is_unmodified(parts, key, path, status):
         raise Absent("the content has been modified")
-    transfer = _note(parts, peer, key, file)
+    brief = status.st_size - offset <= BRIEF
+    transfer = None if brief else _note(parts, peer, key, file)
     try:
         return _open(path, offset, transfer)
     except BaseException as error:
@@ -115,7 +121,11 @@ class LocalReader:
 
     async def close(self, taken: bool) -> None:
         opened, self._opened = self._opened, None
-        if opened is not None:
+        if opened is None:
+            return
+        if self._parts.is_local and opened.in_memory and opened.transfer is None:
+            self._close(opened, taken)  # no thread was or is needed
+        else:
             await self._workers.disk.run(self._close, opened, taken)
 
     def _close(self, opened: Opened, taken: bool) -> None:

@@ -20,14 +20,21 @@ from annexd.repo.locks import FileLock, Locked, try_lock
 from annexd.repo.modes import Modes
 
 
+BRIEF = 64 * 1024
+"""Bytes that are here before anybody could look at a note of their transfer, so there is none."""
+
+
 class Transfer:
     """One that is under way; `end` it."""
 
-    def __init__(self, transfers: Transfers, locks: list[FileLock], info: bytes, failed: bytes) -> None:
+    def __init__(
+        self, transfers: Transfers, locks: list[FileLock], info: bytes, failed: bytes, text: bytes
+    ) -> None:
         self._transfers = transfers
         self._locks = locks
         self._info = info
         self._failed = failed
+        self._text = text
 
     def end(self, ok: bool | None) -> None:
         """
@@ -43,7 +50,7 @@ class Transfer:
             elif ok:
                 _unlink(self._info, self._failed)
             else:
-                self._transfers.note_failure(self._info, self._failed)
+                self._transfers.note_failure(self._info, self._failed, self._text)
         finally:
             _remove(locks)
 
@@ -62,11 +69,12 @@ class Transfers:
         info, failed = layout.upload_info(uuid, key), layout.upload_failed(uuid, key)
         held = self._lock(layout.upload_lock(uuid, key))
         if held is None:
-            return Transfer(self, [], info, failed)
+            return Transfer(self, [], info, failed, b"")
         return self._begin([held], info, failed, file)
 
     def download(self, uuid: bytes, key: Key, file: bytes) -> Transfer:
         """From ``uuid`` to here.  Raises `Locked` when there is another one of that key."""
+        brief = key.size is not None and key.size <= BRIEF
         layout = self._layout
         locks: list[FileLock] = []
         try:
@@ -79,21 +87,27 @@ class Transfers:
             _remove(locks)
             raise
         info, failed = layout.download_info(uuid, key), layout.download_failed(uuid, key)
-        return self._begin(locks, info, failed, file)
+        return self._begin(locks, info, failed, file, brief)
 
-    def _begin(self, locks: list[FileLock], info: bytes, failed: bytes, file: bytes) -> Transfer:
+    def _begin(
+        self, locks: list[FileLock], info: bytes, failed: bytes, file: bytes, brief: bool = False
+    ) -> Transfer:
+        text = b"%d.%09ds\n%b\n" % (*divmod(self._now(), 10**9), file)
         try:
-            fd = os.open(info, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            try:
-                self._modes.created_file(fd)
-                os.write(fd, b"%d.%09ds\n%b\n" % (*divmod(self._now(), 10**9), file))
-            finally:
-                os.close(fd)
+            if not brief:
+                self._write(info, text)
         except BaseException:
-            _unlink(info)
             _remove(locks)
             raise
-        return Transfer(self, locks, info, failed)
+        return Transfer(self, locks, info, failed, text)
+
+    def _write(self, path: bytes, text: bytes) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            self._modes.created_file(fd)
+            os.write(fd, text)
+        finally:
+            os.close(fd)
 
     def _lock(self, path: bytes) -> FileLock | None:
         """The directories stay when a transfer is over, so that they are rarely missing."""
@@ -106,17 +120,24 @@ class Transfers:
             self._modes.created_file(held.fd)
         return held
 
-    def note_failure(self, info: bytes, failed: bytes) -> None:
+    def bury(self, info: bytes, failed: bytes) -> None:
+        """The note of a transfer that died becomes that of a failure; without one nothing happens."""
+        with contextlib.suppress(FileNotFoundError):
+            with open(info, "rb") as file:
+                text = file.read()
+            self.note_failure(info, failed, text)
+
+    def note_failure(self, info: bytes, failed: bytes, text: bytes) -> None:
         """A convenience for ``git annex transfers``; it must not make anything worse."""
+        _unlink(info)
         try:
-            os.rename(info, failed)
+            self._write(failed, text)
         except FileNotFoundError:
             with contextlib.suppress(OSError):
-                # These directories are not shared by git-annex either.
-                Modes(None).make_dirs(os.path.dirname(failed), self._layout.annex)
-                os.rename(info, failed)
+                self._modes.make_dirs(os.path.dirname(failed), self._layout.annex)
+                self._write(failed, text)
         except OSError:
-            _unlink(info)
+            pass  # a full disk, most likely
 
 
 def _remove(locks: list[FileLock]) -> None:

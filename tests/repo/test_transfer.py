@@ -15,7 +15,8 @@ from annexd.repo.settings import Settings
 from annexd.repo.transfer import Transfers
 from tests.support.repositories import files_below
 
-KEY = Key.parse(b"WORM-s3-m1--a b")
+KEY = Key.parse(b"WORM-s300000-m1--a b")
+SMALL = Key.parse(b"WORM-s3-m1--a b")
 NAME = KEY.file_name
 INFO = b"1795360000.123456789s\nd/f.txt\n"
 
@@ -44,6 +45,16 @@ class TransferTests(SynchronousTestCase):
             self.assertIsNone(try_lock(os.path.join(self.top, path), exclusive=True))
         transfer.end(True)
         transfer.end(False)
+        self.assertEqual(files_below(self.top), set())
+
+    def test_what_is_over_at_once_is_noted_only_when_it_fails(self) -> None:
+        transfer = self.transfers.download(b"peer", SMALL, b"d/f.txt")
+        self.assertEqual(len(files_below(self.top)), 2)
+        transfer.end(False)
+        failed = b"failed/download/peer/" + SMALL.file_name
+        self.assertEqual(files_below(self.top), {failed})
+        self.assertEqual(self.read(failed), INFO)
+        self.transfers.download(b"peer", SMALL, b"d/f.txt").end(True)
         self.assertEqual(files_below(self.top), set())
 
     def test_one_download_at_a_time(self) -> None:

@@ -16,6 +16,7 @@ EITHER = (0, 4)
 NEWEST = (4,)
 
 THIRTY = b"thirty bytes of absent content"
+MORE = bytes(range(250)) * 800
 SPOILT = b"thirty bytes, the seven of which are wrong"[:30]
 
 
@@ -268,6 +269,13 @@ def reading() -> list[Case]:
     return cases
 
 
+def reading_more() -> list[Case]:
+    """Enough to be on its way for a while, so that both note the transfer."""
+    cases = [Case(f"GET of more from {n}", b"GET %d  {more}\nSUCCESS\n" % n, EITHER) for n in (0, 1, 199_999)]
+    odd = (b"FAILURE", b"ERROR what", b"NONSENSE", b"")
+    return cases + [Case(f"GET of more, then {line.decode()}", b"GET 0  {more}\n%s\n" % line) for line in odd]
+
+
 def removing() -> list[Case]:
     return [
         Case("REMOVE", b"REMOVE {hello}\nCHECKPRESENT {hello}\n", ALL),
@@ -418,4 +426,4 @@ def about_words() -> list[Case]:
 
 
 def about_content() -> list[Case]:
-    return [*reading(), *removing(), *writing()]
+    return [*reading(), *reading_more(), *removing(), *writing()]
