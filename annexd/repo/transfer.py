@@ -19,7 +19,6 @@ from annexd.repo.layout import Layout
 from annexd.repo.locks import FileLock, Locked, try_lock
 from annexd.repo.modes import Modes
 
-
 BRIEF = 64 * 1024
 """Bytes that are here before anybody could look at a note of their transfer, so there is none."""
 
