@@ -24,6 +24,7 @@ $(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py annexd/client/ann
 	    echo "Python cannot make virtual environments. On Debian, as root: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check \
 	    --config-settings editable_mode=compat -e '.[annex,test,lint]'
+	$(BIN)/python -m compileall -q annexd/client
 	@touch $@
 
 serve: venv

@@ -11,7 +11,15 @@
 # without the options, and those halve the time that Python takes to start.
 self=$0
 [ -L "$self" ] && self=$(command -p readlink -f -- "$self")
-for python in "${self%/*}/python3" /usr/bin/python3 /usr/local/bin/python3; do
+bin=${self%/*}
+# Where it is installed as a module too, Python need not compile it every time.
+run="import sys; sys.path.insert(0, sys.argv.pop(1)); import annexd_shell; annexd_shell.start()"
+for place in "$bin"/../lib/python3*/site-packages "$bin"/../lib/python3*/site-packages/__editable__.annexd-*.pth; do
+    [ ! -f "$place" ] || read -r place <"$place"
+    [ -f "$place/annexd/client/annexd_shell.py" ] && [ -x "$bin/python3" ] &&
+        exec "$bin/python3" -I -S -B -X utf8 -c "$run" "$place/annexd/client" "$@"
+done
+for python in "$bin/python3" /usr/bin/python3 /usr/local/bin/python3; do
     [ -x "$python" ] && exec "$python" -I -S -B -X utf8 "$self" "$@"
 done
 command -v python3 >/dev/null && exec python3 -I -S -B -X utf8 "$self" "$@"
@@ -282,5 +290,9 @@ def main() -> int:
         return 1
 
 
-if __name__ == "__main__":
+def start() -> None:
     posix._exit(main())
+
+
+if __name__ == "__main__":
+    start()
