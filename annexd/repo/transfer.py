@@ -96,6 +96,7 @@ class Transfers:
             if not brief:
                 self._write(info, text)
         except BaseException:
+            _unlink(info)
             _remove(locks)
             raise
         return Transfer(self, locks, info, failed, text)
@@ -133,7 +134,8 @@ class Transfers:
             self._write(failed, text)
         except FileNotFoundError:
             with contextlib.suppress(OSError):
-                self._modes.make_dirs(os.path.dirname(failed), self._layout.annex)
+                # These directories are not shared by git-annex either.
+                Modes(None).make_dirs(os.path.dirname(failed), self._layout.annex)
                 self._write(failed, text)
         except OSError:
             pass  # a full disk, most likely

@@ -109,3 +109,13 @@ class TransferTests(SynchronousTestCase):
         os.rmdir(os.path.dirname(self.top))
         with self.assertRaises(FileNotFoundError):
             self.transfers.download(b"peer", KEY, b"")
+
+    def test_a_full_disk_leaves_nothing(self) -> None:
+        def fail(fd: int, text: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "write", fail)
+        for begin in (self.transfers.download, self.transfers.upload):
+            with self.assertRaises(OSError):
+                begin(b"peer", Key.parse(b"WORM-s1000000--x"), b"")
+        self.assertEqual(files_below(self.top), set())
