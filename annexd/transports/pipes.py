@@ -51,9 +51,8 @@ class _PipeAddress:
     """Pipes have two ends and no names."""
 
 
-@implementer(IReadDescriptor)
-class _Inlet:
-    """The reading end, as the reactor sees it."""
+class _End:
+    """One of the two descriptors, as the reactor sees it."""
 
     def __init__(self, transport: PipeTransport, fd: int) -> None:
         self._transport = transport
@@ -65,6 +64,9 @@ class _Inlet:
     def logPrefix(self) -> str:
         return "pipe"
 
+
+@implementer(IReadDescriptor)
+class _Inlet(_End):
     def doRead(self) -> Exception | None:  # type: ignore[override]
         return self._transport.do_read()
 
@@ -75,19 +77,7 @@ class _Inlet:
 
 
 @implementer(IWriteDescriptor)
-class _Outlet:
-    """The writing end, as the reactor sees it."""
-
-    def __init__(self, transport: PipeTransport, fd: int) -> None:
-        self._transport = transport
-        self.fd = fd
-
-    def fileno(self) -> int:
-        return self.fd
-
-    def logPrefix(self) -> str:
-        return "pipe"
-
+class _Outlet(_End):
     def doWrite(self) -> Exception | None:  # type: ignore[override]
         return self._transport.do_write()
 
