@@ -11,6 +11,9 @@ BIN = $(VENV)/bin
 REPO =
 SOAK_SECONDS = 600
 
+# Tests run the git-annex that came with the environment.
+TRIAL = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m twisted.trial
+
 TESTS = $(filter-out tests.soak,$(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py))) \
         $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
 
@@ -31,11 +34,11 @@ serve: venv
 	@etc/demonstrate $(BIN) $(REPO)
 
 test: needs venv programs lint
-	$(BIN)/python -m twisted.trial $(TESTS)
+	$(TRIAL) $(TESTS)
 
 # Without the real programs: seconds.
 unit: venv
-	$(BIN)/python -m twisted.trial $(filter-out tests.interop tests.test_packaging,$(TESTS))
+	$(TRIAL) $(filter-out tests.interop tests.test_packaging,$(TESTS))
 
 lint: venv
 	$(BIN)/ruff check --quiet
@@ -47,7 +50,7 @@ bench: venv
 	$(BIN)/python -m bench
 
 soak: needs venv programs
-	ANNEXD_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m twisted.trial tests.soak
+	ANNEXD_SOAK_SECONDS=$(SOAK_SECONDS) $(TRIAL) tests.soak
 
 needs:
 	@.ci/needs
