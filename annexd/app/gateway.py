@@ -81,7 +81,8 @@ class Gateway(Service):
             raise
         self._parts.workers.start()
         self._former_hangup = signal.signal(signal.SIGHUP, self._hung_up)
-        self._reactor.callWhenRunning(self._ready)
+        # A turn later, when the reactor also heeds signals: a SIGTERM may follow at once.
+        self._reactor.callWhenRunning(self._reactor.callLater, 0, self._ready)
 
     def _ready(self) -> None:
         _log.info("serving on {socket}", socket=self._parts.socket)

@@ -14,7 +14,8 @@ self=$0
 bin=${self%/*}
 # Where it is installed as a module too, Python need not compile it every time.
 run="import sys; sys.path.insert(0, sys.argv.pop(1)); import annexd_shell; annexd_shell.start()"
-for place in "$bin"/../lib/python3*/site-packages "$bin"/../lib/python3*/site-packages/__editable__.annexd-*.pth; do
+packages=$bin/../lib/python3*/site-packages
+for place in $packages $packages/__editable__.annexd-*.pth; do
     [ ! -f "$place" ] || read -r place <"$place"
     [ -f "$place/annexd/client/annexd_shell.py" ] && [ -x "$bin/python3" ] &&
         exec "$bin/python3" -I -S -B -X utf8 -c "$run" "$place/annexd/client" "$@"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -20,29 +17,12 @@ from annexd.sessions.serve import Server
 from annexd.sessions.wire import Wire
 from annexd.store import Store
 from tests.support.duplex import Script, duplex
+from tests.support.fresh_peers import FreshPeers
 from tests.support.memory_store import MemoryStore, Shelf
 from tests.support.store_contract import StoreContract
 
 DEADLINES = Deadlines(handshake=5, idle=100, stall=10)
 KEY = Key.parse(b"WORM-s3--x")
-
-
-class FreshPeers:
-    """A connection for every request, as a connection carries one at a time."""
-
-    uuid = b"memory"
-
-    def __init__(self, dial: Callable[[], Awaitable[Peer]]) -> None:
-        self._dial = dial
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def call(*arguments: Any) -> Any:
-            return await getattr(await self._dial(), name)(*arguments)
-
-        return call
-
-    async def close(self) -> None:
-        pass
 
 
 class PeerContract(StoreContract, TestCase):
