@@ -85,6 +85,8 @@ class Gateway(Service):
         self._reactor.callWhenRunning(self._reactor.callLater, 0, self._ready)
 
     def _ready(self) -> None:
+        if self._port is None:
+            return  # stopped already
         _log.info("serving on {socket}", socket=self._parts.socket)
         self.when_ready()
         self._parts.notify.ready()

@@ -84,8 +84,12 @@ class Life(SynchronousTestCase):
 
     def start(self) -> None:
         self.gateway.startService()
+        self.run_reactor()
+
+    def run_reactor(self) -> None:
         for function, args, kwargs in self.reactor.whenRunningHooks:
             function(*args, **kwargs)
+        self.reactor.advance(0)
 
     def stop(self) -> Deferred[None]:
         return self.gateway.stopService()
@@ -95,8 +99,7 @@ class Life(SynchronousTestCase):
         self.assertEqual(([], []), (self.said, self.notify.messages))
         [(path, door, backlog, mode, _)] = self.reactor.unixServers
         self.assertEqual((self.socket, self.parts.door, 0o600), (path, door, mode))
-        for function, args, kwargs in self.reactor.whenRunningHooks:
-            function(*args, **kwargs)
+        self.run_reactor()
         self.assertEqual((["ready"], ["READY=1"]), (self.said, self.notify.messages))
         self.assertEqual([f"unix:{self.socket}"], self.gateway.listeners())
         self.successResultOf(self.stop())
@@ -114,6 +117,14 @@ class Life(SynchronousTestCase):
         self.successResultOf(self.stop())
         self.assertEqual(["READY=1", "STOPPING=1"], self.notify.messages)
         self.assertEqual([], self.gateway.listeners())
+
+    def test_stopped_before_it_was_ready(self) -> None:
+        self.gateway.startService()
+        for function, args, kwargs in self.reactor.whenRunningHooks:
+            function(*args, **kwargs)
+        self.successResultOf(self.stop())
+        self.reactor.advance(0)
+        self.assertEqual([], self.said)
 
     def test_stop_without_a_start(self) -> None:
         self.successResultOf(self.stop())
