@@ -150,7 +150,8 @@ class Repository:
         return await self.ledger.run(self.git.refs)
 
     async def flush(self) -> None:
-        """Commit the journal now."""
+        """Commit the journal now, and leave nothing behind that is to be tidied up."""
+        await self.sweeper.done()
         await self.ledger.flush()
 
     async def close(self) -> None:

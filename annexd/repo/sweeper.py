@@ -43,7 +43,7 @@ class Sweeper:
             sweeping.addErrback(lambda failure: _log.failure("removing empty directories", failure))
 
     async def done(self) -> None:
-        """Until nothing is left to do."""
+        """Until all that was added before is swept, however much is added meanwhile."""
         if self._busy:
             waiting: Deferred[None] = Deferred()
             self._waiting.append(waiting)
@@ -52,14 +52,22 @@ class Sweeper:
     async def _run(self, sweep: Sweep) -> None:
         try:
             while self._paths:
-                await self._pool.run(self._sweep_all, sweep)
+                waiting, self._waiting = self._waiting, []
+                try:
+                    await self._pool.run(self._sweep_some, sweep, len(self._paths))
+                finally:
+                    _tell(waiting)
         finally:
             self._busy = False
             waiting, self._waiting = self._waiting, []
-            for one in waiting:
-                one.callback(None)
+            _tell(waiting)
 
-    def _sweep_all(self, sweep: Sweep) -> None:
-        while self._paths:
+    def _sweep_some(self, sweep: Sweep, count: int) -> None:
+        for _ in range(count):
             with contextlib.suppress(OSError):  # somebody needs them again, or they are not ours
                 sweep(self._paths.popleft())
+
+
+def _tell(waiting: list[Deferred[None]]) -> None:
+    for one in waiting:
+        one.callback(None)

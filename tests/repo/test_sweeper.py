@@ -47,8 +47,13 @@ class SweeperTests(SynchronousTestCase):
         self.assertEqual(len(pool.jobs), 1)
         self.assertNoResult(done)
         pool.work()
+        self.assertNoResult(done)
+        sweeper.add(b"c")
+        pool.work()
         self.assertEqual(swept, [b"a", b"b"])
         self.successResultOf(done)
+        pool.work()
+        self.assertEqual(swept, [b"a", b"b", b"c"])
 
     def test_a_directory_that_cannot_be_removed_stops_nothing(self) -> None:
         swept: list[bytes] = []
