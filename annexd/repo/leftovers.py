@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from typing import Callable
 
 from annexd.protocol.keys import Key
+from annexd.repo.branch import branch_path
 from annexd.repo.locks import try_lock
 from annexd.repo.objects import discard
 from annexd.repo.parts import Parts
 
 _LOCK = b"lck."
+_MOST_JOURNALLED = 10_000
+"""With more than that it is not we who left them, but somebody who does not commit."""
 
 
 def clear(parts: Parts, record: Callable[[Key], None]) -> None:
@@ -36,20 +39,41 @@ def clear(parts: Parts, record: Callable[[Key], None]) -> None:
                 _bury(parts, os.path.join(directory, name), os.path.join(failed, name), brought)
 
 
+def unfinished_removals(parts: Parts) -> Iterator[Key]:
+    """
+    Keys that the journal says are gone from here, and whose content is here;
+    for a thread.  A removal is logged before it is done, and nothing that we
+    commit comes between the two, so one that was killed there is in the
+    journal.
+    """
+    names = _names(parts.layout.journal)
+    for name in names if len(names) <= _MOST_JOURNALLED else ():
+        directories, _, log = branch_path(name).rpartition(b"/")
+        if not directories or not log.endswith(b".log"):
+            continue
+        with contextlib.suppress(ValueError):
+            key = Key.from_file_name(log.removesuffix(b".log"))
+            if parts.settings.uuid not in parts.branch.holders(key) and parts.objects.find(key) is not None:
+                yield key
+
+
 def _dead(directory: bytes) -> Iterator[bytes]:
     """Names of keys in ``directory`` whose transfer nobody has locked; removes the locks."""
     names = set(_names(directory))
     for lock_name in [name for name in names if name.startswith(_LOCK)]:
         names.discard(lock_name)
+        name = lock_name.removeprefix(_LOCK)
+        names.discard(name)
         path = os.path.join(directory, lock_name)
         with contextlib.suppress(FileNotFoundError):
             held = try_lock(path, exclusive=True, flags=os.O_RDWR)
             if held is None:
-                names.discard(lock_name.removeprefix(_LOCK))
                 continue
-            discard(path)
-            held.release()
-            names.add(lock_name.removeprefix(_LOCK))  # brief transfers have no note
+            try:
+                yield name  # brief transfers have no note, so the lock stays until this is dealt with
+                discard(path)
+            finally:
+                held.release()
     yield from names
 
 

@@ -110,6 +110,8 @@ class Repository:
         """For a thread.  A repository that cannot be written to is not worse for them."""
         with contextlib.suppress(OSError, Refused):
             leftovers.clear(self.parts, lambda key: self.ledger.record(key, True))
+            for key in leftovers.unfinished_removals(self.parts):
+                self.ledger.record(key, True)
             if self.settings.always_commit and os.listdir(self.parts.layout.journal):
                 self.ledger.found_written()
 

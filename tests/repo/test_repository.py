@@ -231,6 +231,14 @@ class LeftoverTests(RepositoryCase):
         self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
         self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
 
+    async def test_between_log_and_removal(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        self.repository.parts.branch.record(KEY, False)
+        store = await self.open()
+        self.assertTrue(await store.present(KEY))
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
+
     async def test_in_an_upload(self) -> None:
         store = await self.open()
         writer = await store.write(KEY, b"")
