@@ -8,6 +8,8 @@ from typing import IO, Any
 
 from annexd.app.admin import Control, Sessions
 from annexd.app.gateway import Gateway, Parts
+from annexd.app.hosting import Host
+from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
 from annexd.app.notify import Notify
 from annexd.app.plan import Current, Plan
@@ -41,11 +43,11 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
 
     directory = Directory(reactor, workers.disk, open_repository, current.config.served)
     sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.log_level == "debug")
-    shell = Shell(reactor, directory, sessions, current)
+    shell = Shell(Host(reactor, directory, sessions, current))
 
     async def answer(handoff: Handoff) -> None:
         if handoff.kind == b"shell":
-            await shell.answer(handoff)
+            await shell.answer(HandedOver(reactor, handoff))
         else:
             handoff.answer_json(control.answer(handoff.kind, handoff.fields))
 

@@ -48,6 +48,12 @@ class Visit(Generic[R]):
         self._directory = directory
         self._entry: _Entry[R] | None = entry
 
+    def __enter__(self) -> R:
+        return self.repository
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
     def leave(self) -> None:
         """Calling it again does nothing."""
         entry, self._entry = self._entry, None

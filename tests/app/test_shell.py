@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,14 +15,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.access import Access, Rights, Rule
 from annexd.app.admin import Sessions
+from annexd.app.hosting import Host
 from annexd.app.installed import installed_shell
+from annexd.app.invocation import HandedOver
 from annexd.app.shell import Shell
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
 from annexd.router.places import Place, Served
 from annexd.sessions.deadlines import Deadlines
 from annexd.store import Caller
-from annexd.transports.handoff import Conversation, Door
+from annexd.transports.handoff import Conversation, Door, Handoff
 from tests.support.hand_reactor import HandReactor
 from tests.support.memory_store import MemoryStore, Shelf
 
@@ -103,10 +105,14 @@ class Directory:
     async def visit(self, place: Place) -> Any:
         self.visitors += 1
 
-        def leave() -> None:
-            self.visitors -= 1
+        return self._inside()
 
-        return SimpleNamespace(repository=self.repository, leave=leave)
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[Repository]:
+        try:
+            yield self.repository
+        finally:
+            self.visitors -= 1
 
 
 class Link(StringTransport):  # type: ignore[misc]
@@ -128,8 +134,12 @@ class ShellTests(SynchronousTestCase):
             access=Access(), deadlines=Deadlines(), config=SimpleNamespace(daemon=daemon)
         )
         directory: Any = self.directory
-        self.shell = Shell(self.reactor, directory, self.sessions, self.current)
-        self.door = Door(self.reactor, self.shell.answer, {os.geteuid()}, 30.0)
+        shell = Shell(Host(self.reactor, directory, self.sessions, self.current))
+
+        async def answer(handoff: Handoff) -> None:
+            await shell.answer(HandedOver(self.reactor, handoff))
+
+        self.door = Door(self.reactor, answer, {os.geteuid()}, 30.0)
         self.before = open_fds()
 
     def allow(self, rights: Rights) -> None:

@@ -1,0 +1,220 @@
+"""
+Sessions with the repositories on this disk, whatever transport the peer came
+by: who may come in, what is open for whom, and what is left to do when a
+session ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from twisted.logger import Logger
+
+from annexd.app.access import READ_ONLY_REFUSAL, Rights, restricted, stricter
+from annexd.app.admin import Sessions
+from annexd.app.plan import Current
+from annexd.errors import AnnexdError, FramingError, PeerLost, Refused
+from annexd.flow.signal import first_of
+from annexd.protocol.codec import encode
+from annexd.protocol.messages import Changed
+from annexd.repo.local import Repository
+from annexd.router.directory import Directory, Visit
+from annexd.router.places import Place
+from annexd.sessions.activity import Activity
+from annexd.sessions.command import shown
+from annexd.sessions.gitlink import GitAccess
+from annexd.sessions.handshake import greet
+from annexd.sessions.serve import Server
+from annexd.sessions.wire import Wire
+from annexd.store import Caller, Store
+
+_log = Logger()
+
+Connect = Callable[[], Wire]
+"""The peer's connection, once it is certain that there is something to talk about; may raise `Refused`."""
+
+Notice = Callable[[str], None]
+"""Shows a sentence to the user at the other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Who came, by what transport, to which repository, and what may be done there."""
+
+    principal: str
+    transport: str
+    place: Place
+    rights: Rights
+    """Of the configuration and what the transport itself limits, together."""
+
+    configured: Rights
+    """Of the configuration alone."""
+
+
+class Host:
+    """
+    ``reactor`` has times and processes.  Repositories are found in
+    ``directory``, rules and deadlines in ``current`` as they are when a guest
+    comes.
+    """
+
+    def __init__(
+        self, reactor: Any, directory: Directory[Repository], sessions: Sessions, current: Current
+    ) -> None:
+        self.reactor = reactor
+        self._directory = directory
+        self._sessions = sessions
+        self._current = current
+
+    @property
+    def current(self) -> Current:
+        return self._current
+
+    async def admit(
+        self,
+        principal: str,
+        transport: str,
+        path: bytes,
+        home: bytes | None = None,
+        limits: Rights = Rights.READ_WRITE,
+    ) -> Guest:
+        """
+        Raises `Refused`.  Who may not enter learns no more than that nothing
+        is served there.
+        """
+        place = await self._directory.locate(path, home)
+        verdict = self._current.access.verdict(principal, *place.aliases)
+        if verdict.rights is Rights.NONE:
+            _log.info("{principal} may not enter: {because}", principal=principal, because=verdict.because)
+            raise Refused(f"no repository is served at {shown(path)}")
+        return Guest(principal, transport, place, stricter(verdict.rights, limits), verdict.rights)
+
+    async def visit(self, guest: Guest) -> Visit[Repository]:
+        return await self._directory.visit(guest.place)
+
+    # --- sessions ------------------------------------------------------
+
+    async def talk(
+        self,
+        guest: Guest,
+        connect: Connect,
+        notice: Notice,
+        *,
+        client: bytes = b"",
+        uuid: bytes | None = None,
+        git: bool = True,
+    ) -> None:
+        """
+        The P2P protocol, until the client leaves.  ``client`` is the
+        repository that it says it is, ``uuid`` the one that it expects here;
+        without ``git`` there is no CONNECT.
+        """
+        with await self.visit(guest) as repository:
+            store = chosen(repository, uuid, Caller(client, guest.principal), guest.rights)
+            with self._connected(guest, connect) as (wire, activity):
+                access = self._git_access(guest) if git else None
+                await _serve(wire, store, activity, access, notice)
+            await _flushed(repository)
+
+    async def announce(self, guest: Guest, connect: Connect, uuid: bytes | None = None) -> None:
+        """A line for each change of a ref, until the client hangs up."""
+        with await self.visit(guest) as repository:
+            store = chosen(repository, uuid, Caller(b"", guest.principal), guest.rights)
+            with self._connected(guest, connect) as (wire, activity):
+                await _announce(wire, store, activity)
+
+    def _git_access(self, guest: Guest) -> GitAccess:
+        """For CONNECT, where git-annex is stricter than with git's own verbs."""
+        refusal = None if guest.rights is Rights.READ_WRITE else READ_ONLY_REFUSAL
+        return GitAccess(self.reactor, guest.place.git_dir, refusal)
+
+    @contextmanager
+    def _connected(self, guest: Guest, connect: Connect) -> Iterator[tuple[Wire, Activity]]:
+        """The peer as a wire, and an entry in the list of sessions."""
+        wire: Wire | None = None
+
+        def stop(reason: str = "annexd stops") -> None:
+            if wire is not None:
+                wire.abort(PeerLost(reason))
+
+        activity = self._sessions.open(guest.principal, guest.place.name, guest.transport, stop)
+        reason = ""
+        try:
+            wire = connect()
+            yield wire, activity
+            wire.hang_up()
+        except BaseException as error:
+            # Not hang_up: a peer that takes nothing would never be let go.
+            reason = str(error) or "the peer went away"
+            stop(reason)
+            raise
+        finally:
+            self._sessions.close(activity, reason)
+
+
+# --- which store -------------------------------------------------------------
+
+
+def chosen(repository: Repository, uuid: bytes | None, caller: Caller, rights: Rights) -> Store:
+    """The store that a session is for: here ``uuid`` says which."""
+    check_uuid(repository, uuid)
+    unserved = repository.parts.unserved
+    if unserved is not None:
+        raise Refused(unserved)
+    return restricted(repository.store(caller), rights)
+
+
+def check_uuid(repository: Repository, uuid: bytes | None) -> None:
+    """In the words that users of git-annex may have seen before."""
+    if uuid is None or uuid == repository.uuid:
+        return
+    found = f"UUID {shown(repository.uuid)}" if repository.uuid else "uninitialized repository"
+    raise Refused(f"expected repository UUID {shown(uuid)} but found {found}")
+
+
+# --- small parts -------------------------------------------------------------
+
+
+async def _serve(wire: Wire, store: Store, activity: Activity, git: GitAccess | None, notice: Notice) -> None:
+    """Until the client has heard all that was said to it."""
+    try:
+        greet(wire, store.uuid)
+        await Server(wire, store, activity, git=git, notice=notice).run()
+    except FramingError:
+        await _heard(wire)
+        raise
+    finally:
+        await store.close()
+    await _heard(wire)
+
+
+async def _announce(wire: Wire, store: Store, activity: Activity) -> None:
+    activity.begin("NOTIFYCHANGE")
+    try:
+        await wire.write(b"READY\n")
+        while True:
+            shas = await first_of(store.changes(), wire.watch())
+            await wire.write(encode(Changed(shas)))
+    except PeerLost:
+        activity.end("done")
+    finally:
+        await store.close()
+
+
+async def _heard(wire: Wire) -> None:
+    """Until the client has taken the last reply, or cares for it no more: most close both ways at once."""
+    try:
+        await wire.flushed()
+    except PeerLost as error:
+        wire.abort(error)
+
+
+async def _flushed(repository: Repository) -> None:
+    """git-annex commits when a session ends, and clients look at the branch right after it."""
+    try:
+        await repository.flush()
+    except AnnexdError as error:
+        _log.warn("the location log stays in the journal: {reason}", reason=str(error))
