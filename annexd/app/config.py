@@ -24,6 +24,9 @@ from annexd.sessions.deadlines import Deadlines
 @dataclass(frozen=True, slots=True)
 class Daemon:
     socket: str | None = None
+    state_directory: str | None = None
+    """Where the daemon keeps what it makes for itself: keys, certificates, tokens."""
+
     log_format: str = "human"
     log_level: str = "info"
     fsync: bool = True
@@ -48,6 +51,7 @@ class Config:
 
 _DAEMON: Mapping[str, Parser] = {
     "socket": values.path,
+    "state-directory": values.path,
     "log-format": values.one_of("human", "json"),
     "log-level": values.one_of("debug", "info", "warn", "error"),
     "fsync": values.boolean,

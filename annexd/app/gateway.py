@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -26,6 +26,23 @@ from annexd.transports.handoff import Door, listen
 _log = Logger()
 
 
+class Listener(Protocol):
+    """A way in for peers, beside the unix socket."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, for whoever asks."""
+
+    def start(self) -> None:
+        """Raises `ConfigError` when it cannot listen."""
+
+    def reload(self) -> None:
+        """The configuration has been read again; for peers that come from now on."""
+
+    async def stop(self) -> None:
+        """Let nobody in any more, and let go of those who have not become a session yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What `annexd.app.assemble` puts together."""
@@ -39,6 +56,8 @@ class Parts:
     notify: Notify
     printer: Printer | None
     """Where the log goes; `None` when whoever started the daemon sees to that."""
+
+    listeners: Sequence[Listener] = ()
 
 
 class Gateway(Service):
@@ -76,7 +95,11 @@ class Gateway(Service):
         self._claim = Claim(self._parts.socket)
         try:
             self._port = listen(self._reactor, self._parts.socket, self._parts.door)
+            for listener in self._parts.listeners:
+                listener.start()
         except BaseException:
+            # Whoever started us may go on without us, so nothing stays behind.
+            Deferred.fromCoroutine(self._stop_listening())
             self._claim.release()
             raise
         self._parts.workers.start()
@@ -87,7 +110,7 @@ class Gateway(Service):
     def _ready(self) -> None:
         if self._port is None:
             return  # stopped already
-        _log.info("serving on {socket}", socket=self._parts.socket)
+        _log.info("serving on {addresses}", addresses=", ".join(self.listeners()))
         self.when_ready()
         self._parts.notify.ready()
 
@@ -105,6 +128,8 @@ class Gateway(Service):
         parts.sessions.most = config.daemon.max_sessions
         parts.sessions.detailed = config.daemon.log_level == "debug"
         parts.door.handshake = config.deadlines.handshake
+        for listener in parts.listeners:
+            listener.reload()
         if parts.printer is not None:
             parts.printer.use(config.daemon.log_format, config.daemon.log_level)
         sentence = f"{parts.current.plan.file or 'the command line'} is in effect for new sessions"
@@ -124,7 +149,13 @@ class Gateway(Service):
             _log.error("not reloaded: {error}", error=str(error))
 
     def listeners(self) -> list[str]:
-        return [] if self._port is None else [f"unix:{self._parts.socket}"]
+        """Where peers may come in."""
+        if self._port is None:
+            return []
+        addresses = [f"unix:{self._parts.socket}"]
+        for listener in self._parts.listeners:
+            addresses += listener.addresses
+        return addresses
 
     # --- stop ----------------------------------------------------------
 
@@ -137,10 +168,9 @@ class Gateway(Service):
         parts = self._parts
         if self._port is None or self._claim is None:
             return
-        port, self._port = self._port, None
         signal.signal(signal.SIGHUP, self._former_hangup)
         parts.notify.stopping()
-        await _listening_stopped(port)
+        await self._stop_listening()
         if len(parts.sessions):
             seconds = parts.current.deadlines.drain
             _log.info(
@@ -153,11 +183,13 @@ class Gateway(Service):
         self._claim.release()
         _log.info("stopped")
 
-
-async def _listening_stopped(port: IListeningPort) -> None:
-    stopping = port.stopListening()
-    if stopping is not None:
-        await stopping
+    async def _stop_listening(self) -> None:
+        port, self._port = self._port, None
+        stopping = None if port is None else port.stopListening()
+        if stopping is not None:
+            await stopping
+        for listener in self._parts.listeners:
+            await listener.stop()
 
 
 def _raise_descriptor_limit() -> None:

@@ -48,7 +48,7 @@ def plan(file: str | None, socket: str | None, log_format: str | None, repositor
     return Plan(None if file is None else os.path.abspath(file), socket, log_format, absolute)
 
 
-NEEDS_A_START = ("socket", "git_annex", "disk_threads", "transfer_threads")
+NEEDS_A_START = ("socket", "state_directory", "git_annex", "disk_threads", "transfer_threads")
 """Of `annexd.app.config.Daemon`: what a daemon that runs does not change."""
 
 

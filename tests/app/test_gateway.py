@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import Application, IService
@@ -42,6 +43,24 @@ class Told(Notify):
 
     def _send(self, message: str) -> None:
         self.messages.append(message)
+
+
+class Listener:
+    def __init__(self, problem: Exception | None = None) -> None:
+        self.problem = problem
+        self.told: list[str] = []
+        self.addresses = ["tls:[::]:1"]
+
+    def start(self) -> None:
+        self.told.append("start")
+        if self.problem is not None:
+            raise self.problem
+
+    def reload(self) -> None:
+        self.told.append("reload")
+
+    async def stop(self) -> None:
+        self.told.append("stop")
 
 
 class Life(SynchronousTestCase):
@@ -102,6 +121,27 @@ class Life(SynchronousTestCase):
         self.run_reactor()
         self.assertEqual((["ready"], ["READY=1"]), (self.said, self.notify.messages))
         self.assertEqual([f"unix:{self.socket}"], self.gateway.listeners())
+        self.successResultOf(self.stop())
+
+    def test_listeners(self) -> None:
+        """They start, reload and stop with the daemon, and are named beside the socket."""
+        listener = Listener()
+        self.parts = replace(self.parts, listeners=(listener,))
+        self.gateway = Gateway(self.reactor, self.parts)
+        self.start()
+        self.assertEqual([f"unix:{self.socket}", "tls:[::]:1"], self.gateway.listeners())
+        self.gateway.reload()
+        self.successResultOf(self.stop())
+        self.assertEqual(["start", "reload", "stop"], listener.told)
+
+    def test_listener_cannot_start(self) -> None:
+        """Everything is let go, and the daemon could be started again."""
+        first, second = Listener(), Listener(ConfigError("the port is taken"))
+        self.gateway = Gateway(self.reactor, replace(self.parts, listeners=(first, second)))
+        self.assertRaises(ConfigError, self.gateway.startService)
+        self.assertEqual((["start", "stop"], []), (first.told, self.gateway.listeners()))
+        self.gateway = self.make()
+        self.start()
         self.successResultOf(self.stop())
 
     def test_only_one(self) -> None:

@@ -1,0 +1,35 @@
+"""Where the daemon keeps what it makes for itself: keys, certificates, tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from annexd.errors import ConfigError
+
+
+def state_directory(configured: str | None, environ: Mapping[str, str]) -> str:
+    """
+    ``daemon.state-directory``, else what systemd gives, else the user's own
+    place for such things (/var/lib/annexd for root).
+    """
+    if configured:
+        return configured
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return given
+    if os.geteuid() == 0:
+        return "/var/lib/annexd"
+    home = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(home, "annexd")
+
+
+def private_directory(path: str) -> str:
+    """Make ``path`` where it is missing, for nobody else to look into.  Raises `ConfigError`."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        if os.stat(path).st_mode & 0o077:
+            os.chmod(path, 0o700)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    return path
