@@ -53,6 +53,8 @@ from annexd.store import Outcome, Reader, Store, Writer
 _FIRST_READ = 64 * 1024
 """Content up to this size leaves in one write with its header and verdict."""
 
+_PRESENT, _ABSENT = encode(Success()), encode(Failure())
+
 _PLUS = 2
 """The version from which replies may name other repositories."""
 
@@ -166,7 +168,7 @@ class Server:
         if present is None:
             return None
         self._activity.checked(key.raw, present)
-        return encode(Success() if present else Failure())
+        return _PRESENT if present else _ABSENT
 
     # --- questions -----------------------------------------------------
 
