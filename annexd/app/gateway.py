@@ -102,7 +102,6 @@ class Gateway(Service):
             Deferred.fromCoroutine(self._stop_listening())
             self._claim.release()
             raise
-        self._parts.workers.start()
         self._former_hangup = signal.signal(signal.SIGHUP, self._hung_up)
         # A turn later, when the reactor also heeds signals: a SIGTERM may follow at once.
         self._reactor.callWhenRunning(self._reactor.callLater, 0, self._ready)
