@@ -202,6 +202,7 @@ async def _announce(wire: Wire, store: Store, activity: Activity) -> None:
         activity.end("done")
     finally:
         await store.close()
+    await _heard(wire)
 
 
 async def _heard(wire: Wire) -> None:

@@ -424,6 +424,16 @@ class ShellTests(SynchronousTestCase):
         self.assertEqual(self.over(), (b"w0\n", b"", b""))
         self.assertEqual(self.repository.shelf.waiting, [])
 
+    def test_a_client_that_hears_of_no_change(self) -> None:
+        self.ask(b"git-annex-shell notifychanges /srv/x --uuid " + UUID)
+        for _ in range(20):
+            self.repository.shelf.changed(*(b"%040d" % number for number in range(500)))
+        self.reactor.turns()
+        self.assertFalse(self.link.disconnecting)
+        for _ in range(2):
+            self.reactor.advance(Deadlines().stall + 1)
+        self.over()
+
     # --- other programs ------------------------------------------------
 
     def run_by_shim(self, command: bytes, fields: Mapping[str, bytes] | None = None) -> list[bytes]:
