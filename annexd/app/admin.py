@@ -28,6 +28,8 @@ _WAITING = ("", "NOTIFYCHANGE")
 # Nothing is lost when a session ends while it does this.
 
 _POLL_S = 0.05
+_LAST_S = 5.0
+# For a thread that moves bytes, or a disk, to come to an end.
 
 
 class Sessions:
@@ -84,16 +86,17 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """
         Stop the sessions that do nothing, and those that do something as soon
-        as they have done it; returns when all have ended or the time is over.
+        as they have done it; when the time is over, all others.  Returns when
+        they have ended, or do not end.
         """
         end = self._clock.seconds() + seconds
-        while True:
+        while self._open and self._clock.seconds() < end + _LAST_S:
+            over = self._clock.seconds() >= end
             for activity in self:
-                if activity.verb in _WAITING and (stop := self._stops.pop(activity.id, None)):
+                if (over or activity.verb in _WAITING) and (stop := self._stops.pop(activity.id, None)):
                     stop()
-            if not self._open or self._clock.seconds() >= end:
-                return
-            await deferLater(self._clock, _POLL_S)
+            if self._open:
+                await deferLater(self._clock, _POLL_S)
 
     def __iter__(self) -> Iterator[Activity]:
         return iter(list(self._open.values()))

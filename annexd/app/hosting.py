@@ -136,7 +136,11 @@ class Host:
         """The peer as a wire, and an entry in the list of sessions."""
         wire: Wire | None = None
 
+        stopped = ""
+
         def stop(reason: str = "annexd stops") -> None:
+            nonlocal stopped
+            stopped = stopped or reason
             if wire is not None:
                 wire.abort(PeerLost(reason))
 
@@ -148,7 +152,7 @@ class Host:
             wire.hang_up()
         except BaseException as error:
             # Not hang_up: a peer that takes nothing would never be let go.
-            reason = str(error) or "the peer went away"
+            reason = stopped or str(error) or "the peer went away"
             stop(reason)
             raise
         finally:
@@ -202,6 +206,7 @@ async def _announce(wire: Wire, store: Store, activity: Activity) -> None:
         activity.end("done")
     finally:
         await store.close()
+    await _heard(wire)
 
 
 async def _heard(wire: Wire) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Callable
 
+from twisted.internet.defer import CancelledError
+
 from annexd.errors import Absent, AnnexdError, FramingError, PeerLost, Refused, Unavailable
 from annexd.flow.pour import pour
 from annexd.flow.signal import first_of
@@ -110,9 +112,11 @@ class Server:
             await self._answer(message)
         except (Refused, Unavailable) as error:
             self._say_why(error)
-        except PeerLost as error:
+        except (PeerLost, FramingError) as error:
             self._activity.end("lost", str(error))
             raise
+        except CancelledError:
+            raise  # why, is known to whoever ended the session
         except BaseException as bug:
             self._activity.end("lost", f"internal error: {type(bug).__name__}")
             raise

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.access import Access, Rights, Rule
@@ -265,6 +266,39 @@ class ShellTests(SynchronousTestCase):
         self.over()
         self.assertTrue(self.repository.stores[0].closed)
 
+    def cut_off(self, cut: Callable[[], object]) -> list[str]:
+        """What the log says of an upload that is under way at that moment."""
+        self.ask(TALK)
+        os.write(self.stdin, b"PUT  WORM-s9-m1--x\nDATA 9\nabc")
+        self.reactor.turns()
+        with capturedLogs() as events:
+            cut()
+            self.reactor.turns()
+        return [event["reason"] for event in events if event.get("result") == "lost"]
+
+    def test_the_shim_is_killed_in_the_middle(self) -> None:
+        self.assertEqual(["the peer went away"], self.cut_off(self.conversation_lost))
+        self.link.loseConnection()
+        self.over()
+
+    def conversation_lost(self) -> None:
+        self.conversation.connectionLost()
+
+    def test_the_daemon_stops_in_the_middle(self) -> None:
+        """What has not ended by then is told why it does now."""
+        draining: list[Deferred[None]] = []
+
+        def stop() -> None:
+            draining.append(Deferred.fromCoroutine(self.sessions.drain(1.0)))
+            self.reactor.advance(0.5)
+            self.assertEqual(len(self.sessions), 1)
+            self.reactor.advance(0.6)
+
+        self.assertEqual(["annexd stops after 3 of 9 bytes"], self.cut_off(stop))
+        self.successResultOf(draining[0])
+        code, _, error = self.over()
+        self.assertEqual((b"w1\n", b"annexd-shell: annexd stops after 3 of 9 bytes\n"), (code, error))
+
     def test_the_daemon_stops(self) -> None:
         self.ask(TALK)
         draining = Deferred.fromCoroutine(self.sessions.drain(1.0))
@@ -423,6 +457,16 @@ class ShellTests(SynchronousTestCase):
         self.end_input()
         self.assertEqual(self.over(), (b"w0\n", b"", b""))
         self.assertEqual(self.repository.shelf.waiting, [])
+
+    def test_a_client_that_hears_of_no_change(self) -> None:
+        self.ask(b"git-annex-shell notifychanges /srv/x --uuid " + UUID)
+        for _ in range(20):
+            self.repository.shelf.changed(*(b"%040d" % number for number in range(500)))
+        self.reactor.turns()
+        self.assertFalse(self.link.disconnecting)
+        for _ in range(2):
+            self.reactor.advance(Deadlines().stall + 1)
+        self.over()
 
     # --- other programs ------------------------------------------------
 
