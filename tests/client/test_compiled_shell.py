@@ -77,7 +77,7 @@ class Frames(WithDaemon):
         return frame(call, environ)
 
     def test_any(self) -> None:
-        @settings(max_examples=250, deadline=None, derandomize=True, database=None)
+        @settings(max_examples=120, deadline=None, derandomize=True, database=None)
         @given(_calls)
         def check(call: tuple[Words, Values]) -> None:
             seen = self.asked(*call)
