@@ -30,7 +30,7 @@
 #define MOST_WORDS 16          /* of a forced command, which has five */
 
 /* By this the daemon tells this program from git-annex's. */
-__attribute__((used)) static const char mark[] = "# annexd-shell: what sshd runs in the place of git-annex-shell.";
+__attribute__((used)) static const char mark[] = "# annexd-shell: in the place of git-annex-shell";
 
 static char **arguments, *socket_option, *user_option;
 static char data[512 * 1024]; /* the frame, then the answer: twice what a daemon takes */
@@ -55,7 +55,7 @@ static _Noreturn void defer(void)
     FAIL("the rest of annexd is not at %s any more: install it again, then run annexd build-shell\n", SCRIPT);
 }
 
-/* The command is handed over, and no answer comes: because of an errno, or 0 for the end of the connection. */
+/* The command is handed over, and no answer comes: because of an errno, or of the end of the connection. */
 static _Noreturn void lost(int reason)
 {
     if (reason == EAGAIN)
@@ -160,7 +160,7 @@ static size_t make_frame(const char *command)
     const char *cwd = getcwd(directory, sizeof directory);
     if (!cwd && errno != ENOENT) /* it was removed */
         defer();
-    size_t used = (size_t)snprintf(data, sizeof data, "%4sshell", "");
+    size_t used = (size_t)snprintf(data, sizeof data, "%4sshell", ""); /* four bytes for the length */
     used = put(used, "command", command);
     used = put(used, "user", unless_empty(user_option));
     used = put(used, "home", getenv("HOME"));

@@ -103,9 +103,26 @@ class Frames(WithDaemon):
             ([b"-c", b"git-upload-pack '/x'"], original),
             ([b"-c", b"x" * 100_000], {b"GIT_ANNEX_SHELL_DIRECTORY": b"y" * 100_000}),
         ):
-            seen = self.asked(arguments, environ)
-            self.assertIsNotNone(seen, arguments)
-            self.assertEqual(seen, self.expected(arguments, environ))
+            self.assertHandedOver(arguments, environ)
+
+    def test_a_client_does_not_choose_who_it_is(self) -> None:
+        line = b"annexd-shell --user root"
+        for arguments, original in (
+            ([b"-c", line], b""),
+            ([b"-c", line], line),
+            ([b"--user", b"alice", b"-c", line], b"x"),
+            ([b"--user=", b"-c", line], b"x"),
+            ([], line),
+        ):
+            seen = self.assertHandedOver(arguments, {b"SSH_ORIGINAL_COMMAND": original})
+            self.assertNotIn(b"user=root", seen.split(b"\0"))
+            self.assertIn(b"command=" + line, seen.split(b"\0"))
+
+    def assertHandedOver(self, arguments: Words, environ: Values) -> bytes:
+        seen = self.asked(arguments, environ)
+        assert seen is not None, arguments
+        self.assertEqual(seen, self.expected(arguments, environ))
+        return seen
 
     def test_a_directory_that_was_removed(self) -> None:
         gone = self.directory / "gone"
