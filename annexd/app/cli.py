@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from annexd import __version__
 from annexd.app import tables
@@ -78,6 +79,15 @@ def _check_config(options: argparse.Namespace) -> int:
     return 0
 
 
+def _build_shell(options: argparse.Namespace) -> int:
+    from annexd.app.building import beside, build_shell
+
+    output = Path(options.output) if options.output else beside(sys.argv[0])
+    build_shell(output, os.environ)
+    print(f"{output} is a compiled program now")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="annexd",
@@ -95,6 +105,17 @@ def _parser() -> argparse.ArgumentParser:
     check = _add(commands, "check-config", _check_config, "say what is wrong with a configuration")
     check.add_argument(
         "--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"by default {DEFAULT_CONFIG}"
+    )
+    build = _add(
+        commands,
+        "build-shell",
+        _build_shell,
+        "compile annexd-shell, so that it starts sooner and a session needs less memory; needs a C compiler",
+    )
+    build.add_argument(
+        "--output",
+        metavar="PATH",
+        help="where the program is to be; by default it takes the place of the annexd-shell beside annexd",
     )
     return parser
 

@@ -26,6 +26,7 @@ from annexd.router.places import Place, Served
 from annexd.sessions.deadlines import Deadlines
 from annexd.store import Caller
 from annexd.transports.handoff import Conversation, Door, Handoff
+from tests.support.compiled_shell import compiled_shell
 from tests.support.hand_reactor import HandReactor
 from tests.support.memory_store import MemoryStore, Shelf
 
@@ -573,6 +574,10 @@ class InstalledTests(SynchronousTestCase):
         if os.geteuid() == 0:
             self.assertFalse(os.access(os.path.join(self.places[1], b"git-annex-shell"), os.X_OK))
         self.assertEqual(installed_shell(b"git-annex", self.environ), expected)
+
+    def test_the_compiled_program_is_annexd(self) -> None:
+        os.symlink(compiled_shell(), os.path.join(self.places[0], b"git-annex-shell"))
+        self.assertIsNone(installed_shell(b"git-annex", self.environ))
 
     def test_beside_git_annex(self) -> None:
         self.put(self.places[0], "#!/bin/sh\n")
