@@ -22,7 +22,8 @@ from annexd.sessions.activity import Activity
 _log = Logger()
 
 
-Stop = Callable[[], None]
+Stop = Callable[[str], None]
+"""Ends a session now; what is under way is lost, for the reason given."""
 
 _WAITING = ("", "NOTIFYCHANGE")
 # Nothing is lost when a session ends while it does this.
@@ -90,10 +91,34 @@ class Sessions:
         while True:
             for activity in self:
                 if activity.verb in _WAITING and (stop := self._stops.pop(activity.id, None)):
-                    stop()
+                    stop("annexd stops")
             if not self._open or self._clock.seconds() >= end:
                 return
             await deferLater(self._clock, _POLL_S)
+
+    def visits(self) -> set[tuple[str, bytes]]:
+        """Principals, each with the name of a repository where it is."""
+        return {(activity.principal, activity.repository) for activity in self._open.values()}
+
+    def stop(self, principal: str, reason: str, repository: bytes | None = None) -> int:
+        """End the sessions of ``principal``, in one repository or in all; how many there were."""
+        stops = [
+            stop
+            for activity in self
+            if activity.principal == principal
+            and repository in (None, activity.repository)
+            and (stop := self._stops.get(activity.id))
+        ]
+        for stop in stops:
+            stop(reason)
+        if stops:
+            _log.info(
+                "{count} sessions of {principal} end: {reason}",
+                count=len(stops),
+                principal=clean(principal),
+                reason=reason,
+            )
+        return len(stops)
 
     def __iter__(self) -> Iterator[Activity]:
         return iter(list(self._open.values()))

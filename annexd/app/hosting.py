@@ -136,7 +136,7 @@ class Host:
         """The peer as a wire, and an entry in the list of sessions."""
         wire: Wire | None = None
 
-        def stop(reason: str = "annexd stops") -> None:
+        def stop(reason: str) -> None:
             if wire is not None:
                 wire.abort(PeerLost(reason))
 

@@ -43,6 +43,26 @@ class Registry(SynchronousTestCase):
         lost = [event for event in events if event.get("result") == "lost"]
         self.assertEqual(["the peer vanished"], [event["reason"] for event in lost])
 
+    def test_stopping_a_principal(self) -> None:
+        sessions = Sessions(Clock(), most=9)
+        stopped: list[tuple[str, str]] = []
+        for name, principal, repository in (
+            ("a", "token:x", b"/srv/x"),
+            ("b", "token:x", b"/srv/y"),
+            ("c", "token:y", b"/srv/x"),
+        ):
+            sessions.open(
+                principal, repository, "tls", lambda reason, name=name: stopped.append((name, reason))
+            )
+        sessions.open("token:x", b"/srv/x", "tls")
+        self.assertEqual(
+            {("token:x", b"/srv/x"), ("token:x", b"/srv/y"), ("token:y", b"/srv/x")}, sessions.visits()
+        )
+        self.assertEqual(1, sessions.stop("token:x", "revoked", b"/srv/x"))
+        self.assertEqual([("a", "revoked")], stopped)
+        self.assertEqual(2, sessions.stop("token:x", "gone"))
+        self.assertEqual(0, sessions.stop("token:z", "gone"))
+
 
 class Answers(SynchronousTestCase):
     def setUp(self) -> None:

@@ -219,7 +219,7 @@ class Life(SynchronousTestCase):
         self.successResultOf(stopping)
 
     def open_session(self) -> Any:
-        def stop() -> None:
+        def stop(reason: str) -> None:
             self.said.append("stopped")
             self.sessions.close(activity)
 
