@@ -6,7 +6,7 @@ import os
 
 from twisted.logger import Logger
 
-from annexd.app.access import READ_ONLY_REFUSAL, Rights, environment_rights
+from annexd.app.access import Operation, environment_limits
 from annexd.app.hosting import Guest, Host, check_uuid
 from annexd.app.installed import installed_shell
 from annexd.app.invocation import Invocation
@@ -37,7 +37,7 @@ class Shell:
                 "{command} of {principal}: {reason}",
                 principal=clean(asked.principal),
                 command=shown(asked.line),
-                reason=str(error),
+                reason=error.logged,
             )
             raise
 
@@ -49,8 +49,10 @@ class Shell:
             asked.finish(0)
             return
         path, home = environment.path(wanted), environment.home or None
-        limits = environment_rights(environment.readonly, environment.appendonly)
-        guest = await self._host.admit(asked.principal, asked.transport, path, home, limits)
+        limits = environment_limits(environment.readonly, environment.appendonly)
+        guest = await self._host.admit(
+            asked.principal, asked.transport, path, home, limits.rights, limits.because
+        )
         match wanted:
             case Talk():
                 await self._talk(asked, guest, wanted)
@@ -102,8 +104,7 @@ class Shell:
             return
         if asked.environment.readonly:
             raise Refused("Action blocked by GIT_ANNEX_SHELL_READONLY")
-        if not guest.rights.may_add:
-            raise Refused("this is no git-annex repository yet, and read-only access cannot make it one")
+        guest.verdict.require(Operation.INIT)
         asked.accept()
         await repository.ledger.run(_init_blocking, repository)
         await repository.refresh()
@@ -117,16 +118,16 @@ class Shell:
         anybody from pushing, and lines that count on that go on to work; the
         rights of the configuration do.
         """
-        if wanted.service == b"receive-pack" and guest.configured is not Rights.READ_WRITE:
-            raise Refused(READ_ONLY_REFUSAL)
+        if wanted.service == b"receive-pack":
+            guest.ruled.require(Operation.PUSH)
         _log_run(guest, b"git-" + wanted.service)
         asked.run((b"git", wanted.service, guest.place.git_dir))
 
     def _delegate(self, asked: Invocation, guest: Guest, wanted: Delegated) -> None:
-        rights = guest.configured
-        adds = wanted.verb in command.ADDERS and rights.may_add
-        if wanted.verb not in command.READERS and not adds and rights is not Rights.READ_WRITE:
-            raise Refused(f"{wanted.verb.decode()} is not allowed with {rights.value} access")
+        needed = Operation.PUT if wanted.verb in command.ADDERS else Operation.REMOVE
+        if wanted.verb not in command.READERS:
+            sentence = f"{wanted.verb.decode()} is not allowed with {guest.ruled.rights.value} access"
+            guest.ruled.require(needed, sentence)
         program = os.fsencode(self._host.current.config.daemon.git_annex)
         installed = installed_shell(program, os.environb)
         if installed is None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from annexd.app.access import Rights
+from annexd.app.access import TOKEN, Rights
 from annexd.errors import Refused, Unavailable
 from annexd.repo.locks import lock
 
@@ -59,7 +59,7 @@ class Token:
 
     @property
     def principal(self) -> str:
-        return f"token:{self.name}"
+        return TOKEN + self.name
 
     def obstacle(self, now: float) -> str | None:
         """Why it opens nothing (any more); for the log."""

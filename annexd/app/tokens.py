@@ -12,15 +12,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from annexd.app.access import Rights
+from annexd.app.access import TOKEN, Rights
 from annexd.app.token_file import RESERVED, Stamp, Token, TokenFile, digest_of
 from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import Pool
 
 _log = Logger()
 _audit = Logger(namespace="annexd.audit")
-
-PREFIX = "token:"
 
 _LOOK_S = 5.0
 # While somebody is inside by a token: how long one that was revoked behind our back may go on.
@@ -119,7 +117,7 @@ class Tokens:
         path = None if self.others is None else await self._pool.run(self.others.find, digest)
         if path is None:
             raise Refused(self._problem or "there is no such token")
-        return Admission(PREFIX + RESERVED, path, Rights.READ_WRITE)
+        return Admission(TOKEN + RESERVED, path, Rights.READ_WRITE)
 
     def _note(self, digest: str) -> None:
         """It has been used; written down later, for what that is worth."""
@@ -153,7 +151,7 @@ class Tokens:
         """Notice what has changed, and end the sessions of tokens that are good no more."""
         self._looked = None
         await self._look()
-        visits = [visit for visit in self._inside.visits() if visit[0].startswith(PREFIX)]
+        visits = [visit for visit in self._inside.visits() if visit[0].startswith(TOKEN)]
         if not self._problem:
             for principal, repository in visits:
                 await self._check_visit(principal, repository)
@@ -162,9 +160,9 @@ class Tokens:
 
     async def _check_visit(self, principal: str, repository: bytes) -> None:
         """Tokens are known by the path that their maker wrote, sessions by the one that is configured."""
-        if principal == PREFIX + RESERVED:
+        if principal == TOKEN + RESERVED:
             return
-        reason = f"the token {principal.removeprefix(PREFIX)} is not there any more"
+        reason = f"the token {principal.removeprefix(TOKEN)} is not there any more"
         for token in [token for token in self._tokens.values() if token.principal == principal]:
             if token.repository != repository and not await self._same(token.repository, repository):
                 continue

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from annexd.errors import PeerLost
+from annexd.errors import PeerLost, Refused
 from annexd.flow.body import Buffer
 from annexd.flow.pour import pour
 from annexd.protocol.grammar import Moment, admits, complaint
@@ -35,22 +35,20 @@ class GitAccess:
 
     spawner: IReactorProcess
     git_dir: bytes
-    write_refusal: str | None = None
+    write_refusal: Refused | None = None
 
-    def refusal(self, service: bytes) -> str | None:
+    def refusal(self, service: bytes) -> Refused | None:
         if service not in _SERVICES:
-            return f"there is no service {service.decode('utf-8', 'replace')} here"
+            return Refused(f"there is no service {service.decode('utf-8', 'replace')} here")
         return self.write_refusal if service == b"git-receive-pack" else None
 
 
 async def connect(wire: Wire, git: GitAccess, service: bytes) -> int:
     """
     Relay until git ends or the peer does; the exit code of git.  The wire is
-    of no further use: the peer has been told with CONNECTDONE.
+    of no further use: the peer has been told with CONNECTDONE.  For what
+    `GitAccess.refusal` lets pass.
     """
-    refusal = git.refusal(service)
-    if refusal is not None:
-        return await refuse(wire, refusal)
     process = _GitProcess(wire)
     environment: Mapping[bytes, bytes] = {
         name: value for name, value in os.environb.items() if not name.startswith(b"GIT_")
@@ -67,7 +65,7 @@ async def connect(wire: Wire, git: GitAccess, service: bytes) -> int:
     return code
 
 
-async def refuse(wire: Wire, reason: str) -> int:
+async def refuse(wire: Wire, reason: str) -> None:
     """
     Git waits for ever when CONNECT is answered by an error of the protocol's,
     so it is told in its own: a pkt-line that says ERR.
@@ -77,7 +75,6 @@ async def refuse(wire: Wire, reason: str) -> int:
     wire.send(Data(len(packet)))
     await wire.write(packet)
     wire.send(ConnectDone(1))
-    return 1
 
 
 async def _relay_input(wire: Wire, process: _GitProcess) -> None:

@@ -403,7 +403,7 @@ class ShellTests(SynchronousTestCase):
         command = b"git-annex-shell configlist /srv/x"
         self.assertRefused("Action blocked by GIT_ANNEX_SHELL_READONLY", command, {"readonly": b"1"})
         self.allow(Rights.READ_ONLY)
-        reason = "this is no git-annex repository yet, and read-only access cannot make it one"
+        reason = "this is no git-annex repository yet, and read-only access cannot make it one (rules:1)"
         self.assertRefused(reason, command)
         self.assertEqual(self.repository.initialised, 0)
 
@@ -445,7 +445,7 @@ class ShellTests(SynchronousTestCase):
             self.allow(rights)
             self.run_by_shim(b"git-upload-pack /srv/x")
             self.assertRefused(
-                "this repository is read-only; write access denied", b"git-receive-pack /srv/x"
+                "this repository is read-only; write access denied (rules:1)", b"git-receive-pack /srv/x"
             )
 
     def test_the_directory_of_the_environment(self) -> None:
@@ -484,7 +484,7 @@ class ShellTests(SynchronousTestCase):
                 if verb in allowed:
                     self.run_by_shim(line)
                 else:
-                    reason = f"{verb.decode()} is not allowed with {rights.value} access"
+                    reason = f"{verb.decode()} is not allowed with {rights.value} access (rules:1)"
                     self.assertRefused(reason, line)
 
     def test_nothing_installed(self) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
+from annexd.errors import Denied, Refused
 from annexd.sessions.activity import Activity
 from annexd.sessions.deadlines import Deadlines
 from annexd.sessions.gitlink import GitAccess
@@ -21,7 +23,7 @@ from tests.support.memory_store import MemoryStore
 class ConnectTests(TestCase):
     timeout = 20
 
-    def start(self, write_refusal: str | None = None) -> None:
+    def start(self, write_refusal: Refused | None = None) -> None:
         git_dir = self.mktemp()
         subprocess.run(["git", "init", "-q", "--bare", git_dir], check=True)
         self.peer = Script()
@@ -73,8 +75,20 @@ class ConnectTests(TestCase):
         await self.done
 
     async def test_pushing_may_be_refused(self) -> None:
-        self.start("this repository is read-only; write access denied")
-        heard = self.peer.say(b"CONNECT git-receive-pack\n")
-        self.assertIn(b"ERR this repository is read-only", heard)
+        self.start(Denied("this repository is read-only (f:1)", "this repository is read-only (/etc/f:1)"))
+        with capturedLogs() as events:
+            heard = self.peer.say(b"CONNECT git-receive-pack\n")
+        self.assertIn(b"ERR this repository is read-only (f:1)", heard)
         self.assertTrue(heard.endswith(b"CONNECTDONE 1\n"))
+        self.assertEqual(
+            [("refused", "this repository is read-only (/etc/f:1)")],
+            [(event["result"], event["reason"]) for event in events],
+        )
+        await self.done
+
+    async def test_fetching_is_not_pushing(self) -> None:
+        self.start(Refused("no"))
+        self.peer.say(b"CONNECT git-upload-pack\n")
+        await self.heard(b"DATA ")
+        self.peer.transport.loseConnection()
         await self.done
