@@ -42,7 +42,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         )
 
     directory = Directory(reactor, workers.disk, open_repository, current.config.served)
-    sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.log_level == "debug")
+    sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.tells_all)
     shell = Shell(Host(reactor, directory, sessions, current))
 
     async def answer(handoff: Handoff) -> None:

@@ -126,7 +126,7 @@ class Gateway(Service):
         config = parts.current.config
         parts.directory.reload(config.served)
         parts.sessions.most = config.daemon.max_sessions
-        parts.sessions.detailed = config.daemon.log_level == "debug"
+        parts.sessions.detailed = config.daemon.tells_all
         parts.door.handshake = config.deadlines.handshake
         for listener in parts.listeners:
             listener.reload()
