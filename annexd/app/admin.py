@@ -46,7 +46,14 @@ class Sessions:
         self._stops: dict[int, Stop] = {}
         self._last_id = 0
 
-    def open(self, principal: str, repository: bytes, transport: str, stop: Stop | None = None) -> Activity:
+    def open(
+        self,
+        principal: str,
+        repository: bytes,
+        transport: str,
+        stop: Stop | None = None,
+        address: str = "",
+    ) -> Activity:
         """
         ``stop`` ends the session when the daemon does.  Raises `Unavailable`
         when there are too many.
@@ -54,7 +61,7 @@ class Sessions:
         if len(self._open) >= self.most:
             raise Unavailable(f"annexd serves {self.most} sessions already, try again later")
         self._last_id += 1
-        activity = Activity(self._clock, self._last_id, principal, repository, transport)
+        activity = Activity(self._clock, self._last_id, principal, repository, transport, address)
         activity.detailed = self.detailed
         self._open[activity.id] = activity
         if stop is not None:

@@ -154,7 +154,9 @@ class Host:
             if wire is not None:
                 wire.abort(PeerLost(reason))
 
-        activity = self._sessions.open(guest.principal, guest.place.name, guest.transport, stop)
+        activity = self._sessions.open(
+            guest.principal, guest.place.name, guest.transport, stop, guest.address
+        )
         reason = ""
         try:
             wire = connect()

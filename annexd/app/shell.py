@@ -7,6 +7,7 @@ import os
 from twisted.logger import Logger
 
 from annexd.app.access import Operation, environment_limits
+from annexd.app.audit import AUDIT
 from annexd.app.hosting import Guest, Host, check_uuid
 from annexd.app.installed import installed_shell
 from annexd.app.invocation import Invocation
@@ -18,6 +19,7 @@ from annexd.sessions.command import ConfigList, Delegated, Git, Nothing, NotifyC
 from annexd.sessions.wire import Wire
 
 _log = Logger()
+_audit = Logger(namespace=AUDIT)
 
 _INIT_S = 120.0
 
@@ -39,6 +41,16 @@ class Shell:
                 command=shown(asked.line),
                 reason=error.logged,
             )
+            if isinstance(error, Refused):
+                _audit.debug(
+                    "{command} of {principal} is refused",
+                    event="refused",
+                    principal=asked.principal,
+                    transport=asked.transport,
+                    command=shown(asked.line),
+                    result="refused",
+                    reason=error.logged,
+                )
             raise
 
     async def _answer(self, asked: Invocation) -> None:
@@ -120,7 +132,7 @@ class Shell:
         """
         if wanted.service == b"receive-pack":
             guest.ruled.require(Operation.PUSH)
-        _log_run(guest, b"git-" + wanted.service)
+        _log_run(guest, b"git-" + wanted.service, changes=wanted.service == b"receive-pack")
         asked.run((b"git", wanted.service, guest.place.git_dir))
 
     def _delegate(self, asked: Invocation, guest: Guest, wanted: Delegated) -> None:
@@ -136,17 +148,22 @@ class Shell:
         # It compares the text with GIT_ANNEX_SHELL_DIRECTORY once more.
         confined = asked.environment.directory is not None
         path = asked.environment.path(wanted) if confined else guest.place.git_dir
-        _log_run(guest, wanted.verb)
+        _log_run(guest, wanted.verb, changes=wanted.verb not in command.READERS)
         asked.run((installed, wanted.verb, path, *wanted.arguments))
 
 
-def _log_run(guest: Guest, verb: bytes) -> None:
-    _log.info(
+def _log_run(guest: Guest, verb: bytes, changes: bool) -> None:
+    """How it ends is not ours to see."""
+    log = _audit if changes else _log
+    log.info(
         "{verb} by {principal} in {repository}",
         verb=verb.decode(),
+        event=verb.decode(),
         principal=clean(guest.principal),
         repository=clean(guest.place.name),
         transport=guest.transport,
+        address=guest.address,
+        result="begun",
     )
 
 
