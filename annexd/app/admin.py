@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -138,7 +138,8 @@ class Control:
     """
     Answers what `annexd` asks through the socket, with JSON documents.
     ``listeners`` and ``repositories`` are asked each time, ``reload`` raises
-    `AnnexdError` when the new configuration cannot be used.
+    `AnnexdError` when the new configuration cannot be used, ``check_tokens``
+    notices what has become of them, and ``where`` says what files are used.
     """
 
     def __init__(
@@ -148,22 +149,34 @@ class Control:
         listeners: Callable[[], list[str]],
         repositories: Callable[[], Mapping[bytes, int]],
         reload: Callable[[], str],
+        check_tokens: Callable[[], Awaitable[None]],
+        where: Callable[[], Mapping[str, str | None]],
     ) -> None:
         self._clock = clock
         self._sessions = sessions
         self._listeners = listeners
         self._repositories = repositories
         self._reload = reload
+        self._check_tokens = check_tokens
+        self._where = where
         self._since = clock.seconds()
 
-    def answer(self, kind: bytes, fields: Mapping[bytes, bytes]) -> bytes:
-        """``kind`` is ``status`` or ``reload``; an object with ``error`` when it did not work."""
+    async def answer(self, kind: bytes, fields: Mapping[bytes, bytes]) -> bytes:
+        """
+        ``kind`` is ``status``, ``reload``, ``tokens`` or ``where``; an object
+        with ``error`` when it did not work.
+        """
         try:
             match kind:
                 case b"status":
                     document = self.status()
                 case b"reload":
                     document = {"reloaded": self._reload()}
+                case b"tokens":
+                    await self._check_tokens()
+                    document = {"checked": "tokens"}
+                case b"where":
+                    document = dict(self._where())
                 case _:
                     document = {"error": f"this daemon does not know the request {clean(kind)}"}
         except AnnexdError as error:

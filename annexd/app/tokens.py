@@ -13,12 +13,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.access import TOKEN, Rights
+from annexd.app.audit import AUDIT
 from annexd.app.token_file import RESERVED, Stamp, Token, TokenFile, digest_of
 from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import Pool
 
 _log = Logger()
-_audit = Logger(namespace="annexd.audit")
+_audit = Logger(namespace=AUDIT)
 
 _LOOK_S = 5.0
 # While somebody is inside by a token: how long one that was revoked behind our back may go on.
@@ -64,8 +65,9 @@ Same = Callable[[bytes, bytes], Awaitable[bool]]
 
 class Tokens:
     """
-    ``start`` and ``stop`` frame its life.  ``others`` are looked through for
-    secrets that ``file`` does not have.  ``now`` is the time of the wall.
+    ``start`` and ``stop`` frame its life.  For secrets that ``file`` does not
+    have there are the ``others``, asked for anew with each configuration.
+    ``now`` is the time of the wall.
     """
 
     def __init__(
@@ -75,10 +77,11 @@ class Tokens:
         file: TokenFile,
         inside: Inside,
         same: Same,
-        others: Others | None = None,
+        others: Callable[[], Others],
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.others = others
+        self._make_others = others
+        self._others = others()
         self._clock = clock
         self._pool = pool
         self._file = file
@@ -114,7 +117,7 @@ class Tokens:
         return Admission(token.principal, token.repository, token.rights)
 
     async def _from_others(self, digest: str) -> Admission:
-        path = None if self.others is None else await self._pool.run(self.others.find, digest)
+        path = await self._pool.run(self._others.find, digest)
         if path is None:
             raise Refused(self._problem or "there is no such token")
         return Admission(TOKEN + RESERVED, path, Rights.READ_WRITE)
@@ -136,6 +139,9 @@ class Tokens:
         except Unavailable as error:
             self._spoilt(error)
         self._arm(_FAR_S)
+
+    def reload(self) -> None:
+        self._others = self._make_others()
 
     async def stop(self) -> None:
         for call in (self._check, self._flush):

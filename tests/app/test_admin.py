@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -69,12 +70,15 @@ class Answers(SynchronousTestCase):
         self.clock = Clock()
         self.sessions = Sessions(self.clock, most=10)
         self.reload_error = ""
+        self.checks = 0
         self.control = Control(
             self.clock,
             self.sessions,
             lambda: ["unix:/run/annexd/annexd.sock"],
             lambda: {b"/srv/y\x1b": 0, b"/srv/x": 2},
             self.reload,
+            self.check_tokens,
+            lambda: {"state": "/var/lib/annexd", "config": None},
         )
 
     def reload(self) -> str:
@@ -82,8 +86,11 @@ class Answers(SynchronousTestCase):
             raise ConfigError(self.reload_error)
         return "/etc/annexd.toml"
 
+    async def check_tokens(self) -> None:
+        self.checks += 1
+
     def ask(self, kind: bytes) -> dict[str, object]:
-        answer = self.control.answer(kind, {})
+        answer = self.successResultOf(Deferred.fromCoroutine(self.control.answer(kind, {})))
         self.assertTrue(answer.endswith(b"}\n"))
         document: dict[str, object] = json.loads(answer)
         return document
@@ -127,6 +134,13 @@ class Answers(SynchronousTestCase):
     def test_reload_that_fails(self) -> None:
         self.reload_error = "f:3: wrong"
         self.assertEqual({"error": "f:3: wrong"}, self.ask(b"reload"))
+
+    def test_tokens(self) -> None:
+        self.ask(b"tokens")
+        self.assertEqual(1, self.checks)
+
+    def test_where(self) -> None:
+        self.assertEqual({"state": "/var/lib/annexd", "config": None}, self.ask(b"where"))
 
     def test_unknown(self) -> None:
         self.assertIn("does not know the request dance", str(self.ask(b"dance")["error"]))

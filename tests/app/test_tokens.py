@@ -23,8 +23,10 @@ START = 1_800_000_000
 class Others:
     """One secret that git-annex made."""
 
+    path: bytes | None = b"/srv/theirs"
+
     def find(self, digest: str) -> bytes | None:
-        return b"/srv/theirs" if digest == digest_of(b"theirs") else None
+        return self.path if digest == digest_of(b"theirs") else None
 
 
 class TokensTests(SynchronousTestCase):
@@ -36,13 +38,16 @@ class TokensTests(SynchronousTestCase):
         self.clock.advance(START)
         self.sessions = Sessions(self.clock, 100)
         self.stopped: list[tuple[str, str]] = []
+        self.others = Others()
         self.aliases: dict[bytes, bytes] = {}
         self.tokens = self.make()
         self.tokens.start()
 
     def make(self) -> Tokens:
         pool = InlineWorkers().disk
-        return Tokens(self.clock, pool, self.file, self.sessions, self.same, Others(), self.clock.seconds)
+        return Tokens(
+            self.clock, pool, self.file, self.sessions, self.same, lambda: self.others, self.clock.seconds
+        )
 
     async def same(self, one: bytes, other: bytes) -> bool:
         return self.aliases.get(one, one) == other
@@ -117,7 +122,10 @@ class TokensTests(SynchronousTestCase):
     def test_of_git_annex(self) -> None:
         admission = self.admission(b"theirs")
         self.assertEqual(Admission("token:git-annex", b"/srv/theirs", Rights.READ_WRITE), admission)
-        self.tokens.others = None
+        self.others = Others()
+        self.others.path = None
+        self.assertEqual(b"/srv/theirs", self.admission(b"theirs").path)
+        self.tokens.reload()
         self.assertEqual("there is no such token", self.refusal(b"theirs"))
 
     def test_what_cannot_be_read_lets_nobody_in(self) -> None:
