@@ -150,7 +150,7 @@ class Control:
         repositories: Callable[[], Mapping[bytes, int]],
         reload: Callable[[], str],
         check_tokens: Callable[[], Awaitable[None]],
-        where: Callable[[], Mapping[str, str | None]],
+        where: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._clock = clock
         self._sessions = sessions

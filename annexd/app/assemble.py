@@ -94,6 +94,12 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         directory.opened,
         made.reload,
         tokens.check,
-        lambda: {"state": state, "config": plan.file},
+        lambda: _where(state, current),
     )
     return made
+
+
+def _where(state: str, current: Current) -> dict[str, Any]:
+    """For those who change what the daemon reads."""
+    served = [{"path": os.fsdecode(one.path), "nested": one.nested} for one in current.config.served]
+    return {"state": state, "config": current.plan.file, "served": served}

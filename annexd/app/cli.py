@@ -12,6 +12,7 @@ from annexd import __version__
 from annexd.app import tables
 from annexd.app.asking import ask
 from annexd.app.sockets import asking_socket
+from annexd.app.verbs import add_verbs
 from annexd.errors import AnnexdError, ConfigError
 
 DEFAULT_CONFIG = "/etc/annexd.toml"
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"by default {DEFAULT_CONFIG}"
     )
+    add_verbs(commands, _add, _SOCKET_HELP)
     return parser
 
 

@@ -195,15 +195,17 @@ class Gateway(Service):
             await parts.sessions.drain(seconds)
         await parts.door.close()
         await parts.directory.close()
-        for attendant in parts.attendants:
-            await attendant.stop()
+        await self._dismiss()
         parts.workers.stop()
         self._claim.release()
         _log.info("stopped")
 
     async def _give_up(self) -> None:
         await self._stop_listening()
-        for attendant in self._parts.attendants:
+        await self._dismiss()
+
+    async def _dismiss(self) -> None:
+        for attendant in reversed(self._parts.attendants):
             await attendant.stop()
 
     async def _stop_listening(self) -> None:
