@@ -67,7 +67,11 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         if handoff.kind == b"shell":
             asked = HandedOver(reactor, handoff)
             _audit.debug(
-                "{event} of {principal}", event="login", principal=asked.principal, transport=asked.transport
+                "{event} of {principal} from {address}",
+                event="login",
+                principal=asked.principal,
+                address=asked.address,
+                transport=asked.transport,
             )
             await shell.answer(asked)
         else:

@@ -47,6 +47,7 @@ class Shell:
                     event="refused",
                     principal=asked.principal,
                     transport=asked.transport,
+                    address=asked.address,
                     command=shown(asked.line),
                     result="refused",
                     reason=error.logged,
@@ -63,7 +64,13 @@ class Shell:
         path, home = environment.path(wanted), environment.home or None
         limits = environment_limits(environment.readonly, environment.appendonly)
         guest = await self._host.admit(
-            asked.principal, asked.transport, path, home, limits.rights, limits.because
+            asked.principal,
+            asked.transport,
+            path,
+            home,
+            limits.rights,
+            limited_by=limits.because,
+            address=asked.address,
         )
         match wanted:
             case Talk():
