@@ -13,6 +13,7 @@ from annexd import __version__
 from annexd.app import tables
 from annexd.app.asking import ask
 from annexd.app.sockets import asking_socket
+from annexd.app.verbs import add_verbs
 from annexd.errors import AnnexdError, ConfigError
 
 DEFAULT_CONFIG = "/etc/annexd.toml"
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="where the program is to be; by default it takes the place of the annexd-shell beside annexd",
     )
+    add_verbs(commands, _add, _SOCKET_HELP)
     return parser
 
 

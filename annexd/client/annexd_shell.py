@@ -68,6 +68,7 @@ ENVIRONMENT = (
     (b"appendonly", b"GIT_ANNEX_SHELL_APPENDONLY"),
     (b"limited", b"GIT_ANNEX_SHELL_LIMITED"),
     (b"directory", b"GIT_ANNEX_SHELL_DIRECTORY"),
+    (b"connection", b"SSH_CONNECTION"),
 )
 
 # What remains of this process while a session lasts: a shell of a few hundred kB.

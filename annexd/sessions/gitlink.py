@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from annexd.errors import Refused
 from annexd.flow.body import Buffer
 from annexd.flow.pour import pour
 from annexd.flow.signal import first_of
@@ -35,11 +36,11 @@ class GitAccess:
 
     spawner: IReactorProcess
     git_dir: bytes
-    write_refusal: str | None = None
+    write_refusal: Refused | None = None
 
-    def refusal(self, service: bytes) -> str | None:
+    def refusal(self, service: bytes) -> Refused | None:
         if service not in _SERVICES:
-            return f"there is no service {service.decode('utf-8', 'replace')} here"
+            return Refused(f"there is no service {service.decode('utf-8', 'replace')} here")
         return self.write_refusal if service == b"git-receive-pack" else None
 
 
@@ -47,11 +48,9 @@ async def connect(wire: Wire, git: GitAccess, service: bytes) -> int:
     """
     Relay until git ends or the peer does; the exit code of git.  The wire is
     of no further use: the peer has been told with CONNECTDONE.  Raises
-    `PeerLost` and `FramingError`; git does not outlive it.
+    `PeerLost` and `FramingError`; git does not outlive it.  For what
+    `GitAccess.refusal` lets pass.
     """
-    refusal = git.refusal(service)
-    if refusal is not None:
-        return await refuse(wire, refusal)
     process = _GitProcess(wire)
     environment: Mapping[bytes, bytes] = {
         name: value for name, value in os.environb.items() if not name.startswith(b"GIT_")
@@ -69,7 +68,7 @@ async def connect(wire: Wire, git: GitAccess, service: bytes) -> int:
     return code
 
 
-async def refuse(wire: Wire, reason: str) -> int:
+async def refuse(wire: Wire, reason: str) -> None:
     """
     Git waits for ever when CONNECT is answered by an error of the protocol's,
     so it is told in its own: a pkt-line that says ERR.
@@ -79,7 +78,6 @@ async def refuse(wire: Wire, reason: str) -> int:
     wire.send(Data(len(packet)))
     await wire.write(packet)
     wire.send(ConnectDone(1))
-    return 1
 
 
 async def _relay_input(wire: Wire, process: _GitProcess) -> None:

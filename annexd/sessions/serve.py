@@ -60,6 +60,8 @@ _PRESENT, _ABSENT = encode(Success()), encode(Failure())
 _PLUS = 2
 """The version from which replies may name other repositories."""
 
+_NO_GIT = Refused("this repository cannot be used with git over this connection")
+
 _VALIDITY = 1
 """The version from which the sender of content says whether it was valid."""
 
@@ -123,7 +125,7 @@ class Server:
 
     def _say_why(self, error: AnnexdError) -> None:
         reason = str(error)
-        self._activity.end("refused", reason)
+        self._activity.end("refused", error.logged)
         self._wire.send(Error(reason.encode()))
         self._notice(reason)
 
@@ -187,7 +189,7 @@ class Server:
             lease = await self._store.lock(key)
         except (Refused, Unavailable) as error:
             # Clients know no other answer than FAILURE.
-            self._activity.end("refused", str(error))
+            self._activity.end("refused", error.logged)
             self._wire.send(Failure())
             return
         try:
@@ -207,12 +209,13 @@ class Server:
     async def _connect(self, service: bytes) -> None:
         self._activity.begin("CONNECT", service)
         self._over = True
-        if self._git is None:
-            code = await gitlink.refuse(
-                self._wire, "this repository cannot be used with git over this connection"
-            )
-        else:
-            code = await gitlink.connect(self._wire, self._git, service)
+        refusal = self._git.refusal(service) if self._git else _NO_GIT
+        if refusal is not None:
+            await gitlink.refuse(self._wire, str(refusal))
+            self._activity.end("refused", refusal.logged)
+            return
+        assert self._git is not None
+        code = await gitlink.connect(self._wire, self._git, service)
         self._activity.end("done" if code == 0 else "failed", f"git ended with {code}" if code else "")
 
     # --- content out ---------------------------------------------------

@@ -438,7 +438,7 @@ class ShellTests(SynchronousTestCase):
         command = b"git-annex-shell configlist /srv/x"
         self.assertRefused("Action blocked by GIT_ANNEX_SHELL_READONLY", command, {"readonly": b"1"})
         self.allow(Rights.READ_ONLY)
-        reason = "this is no git-annex repository yet, and read-only access cannot make it one"
+        reason = "this is no git-annex repository yet, and read-only access cannot make it one (rules:1)"
         self.assertRefused(reason, command)
         self.assertEqual(self.repository.initialised, 0)
 
@@ -490,7 +490,7 @@ class ShellTests(SynchronousTestCase):
             self.allow(rights)
             self.run_by_shim(b"git-upload-pack /srv/x")
             self.assertRefused(
-                "this repository is read-only; write access denied", b"git-receive-pack /srv/x"
+                "this repository is read-only; write access denied (rules:1)", b"git-receive-pack /srv/x"
             )
 
     def test_the_directory_of_the_environment(self) -> None:
@@ -529,13 +529,58 @@ class ShellTests(SynchronousTestCase):
                 if verb in allowed:
                     self.run_by_shim(line)
                 else:
-                    reason = f"{verb.decode()} is not allowed with {rights.value} access"
+                    reason = f"{verb.decode()} is not allowed with {rights.value} access (rules:1)"
                     self.assertRefused(reason, line)
 
     def test_nothing_installed(self) -> None:
         self.patch(os, "environb", {b"PATH": b"/nonexistent"})
         reason = "git-annex-shell is not installed on this host; it is needed for inannex"
         self.assertRefused(reason, b"git-annex-shell inannex /srv/x k")
+
+    # --- the audit -----------------------------------------------------
+
+    def audited(self, command: bytes, **fields: bytes) -> list[dict[str, Any]]:
+        with capturedLogs() as events:
+            self.answer(command, fields)
+        return [dict(event) for event in events if event["log_namespace"] == "annexd.audit"]
+
+    def test_refusals_are_audited_in_full(self) -> None:
+        self.current.access = Access([Rule(("alice",), ("*",), Rights.READ_ONLY, "/etc/annexd.toml:7")])
+        [event] = self.audited(b"git-receive-pack /srv/x", connection=b"192.0.2.7 4711 192.0.2.1 22")
+        wanted = {
+            "event": "refused",
+            "principal": "alice",
+            "transport": "ssh",
+            "address": "192.0.2.7",
+            "command": "git-receive-pack /srv/x",
+            "result": "refused",
+            "reason": "this repository is read-only; write access denied (/etc/annexd.toml:7)",
+        }
+        self.assertEqual(wanted, {name: event[name] for name in wanted})
+
+    def test_who_may_not_enter_is_audited_in_full(self) -> None:
+        self.current.access = Access([Rule(("alice",), ("*",), Rights.NONE, "/etc/annexd.toml:7")])
+        [event] = self.audited(b"git-upload-pack /srv/x")
+        self.assertEqual("no repository is served at /srv/x for alice (/etc/annexd.toml:7)", event["reason"])
+
+    def test_what_others_change_is_audited(self) -> None:
+        self.assertEqual([], self.audited(b"git-upload-pack /srv/x"))
+        [event] = self.audited(b"git-receive-pack /srv/x", connection=b"::1 1 ::1 2")
+        self.assertEqual(
+            ("git-receive-pack", "alice", "/srv/x", "::1"),
+            tuple(event[name] for name in ("event", "principal", "repository", "address")),
+        )
+        self.install()
+        self.assertEqual([], self.audited(b"git-annex-shell sendkey /srv/x k"))
+        self.assertEqual(
+            ["dropkey"], [event["event"] for event in self.audited(b"git-annex-shell dropkey /srv/x k")]
+        )
+
+    def test_sessions_know_the_address(self) -> None:
+        self.ask(TALK, {"connection": b"192.0.2.7\x1b 1 192.0.2.1 22"})
+        self.assertEqual(["192.0.2.7\\x1b"], [activity.address for activity in self.sessions])
+        self.end_input()
+        self.over()
 
     # --- the rest ------------------------------------------------------
 

@@ -10,10 +10,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.errors import FramingError, PeerLost, Stalled
+from annexd.errors import Denied, FramingError, PeerLost, Refused, Stalled
 from annexd.sessions.activity import Activity
 from annexd.sessions.deadlines import Deadlines
 from annexd.sessions.gitlink import GitAccess
@@ -26,7 +27,7 @@ from tests.support.memory_store import MemoryStore
 class ConnectTests(TestCase):
     timeout = 20
 
-    def start(self, write_refusal: str | None = None, branches: int = 0) -> None:
+    def start(self, write_refusal: Refused | None = None, branches: int = 0) -> None:
         git_dir = self.mktemp()
         subprocess.run(["git", "init", "-q", "--bare", git_dir], check=True)
         if branches:
@@ -121,11 +122,23 @@ class ConnectTests(TestCase):
         await self.assertFailure(self.done, FramingError)
 
     async def test_pushing_may_be_refused(self) -> None:
-        self.start("this repository is read-only; write access denied")
-        heard = self.peer.say(b"CONNECT git-receive-pack\n")
-        self.assertIn(b"ERR this repository is read-only", heard)
+        self.start(Denied("this repository is read-only (f:1)", "this repository is read-only (/etc/f:1)"))
+        with capturedLogs() as events:
+            heard = self.peer.say(b"CONNECT git-receive-pack\n")
+        self.assertIn(b"ERR this repository is read-only (f:1)", heard)
         self.assertTrue(heard.endswith(b"CONNECTDONE 1\n"))
+        self.assertEqual(
+            [("refused", "this repository is read-only (/etc/f:1)")],
+            [(event["result"], event["reason"]) for event in events],
+        )
         await self.done
+
+    async def test_fetching_is_not_pushing(self) -> None:
+        self.start(Refused("no"))
+        self.peer.say(b"CONNECT git-upload-pack\n")
+        await self.heard(b"DATA ")
+        self.peer.transport.loseConnection()
+        await self.assertFailure(self.done, PeerLost)
 
 
 class Stdin:
