@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from typing import Callable
 
@@ -101,6 +102,19 @@ class RecordTests(BranchCase):
     def test_a_disk_that_fails(self) -> None:
         os.makedirs(os.path.join(self.scene.layout.journal, JOURNALLED))
         self.assertRaises(Refused, self.branch.record, KEY, True)
+
+    def test_a_disk_that_becomes_full_in_the_middle(self) -> None:
+        """The kernel writes what fits, and fails only when it is asked for the rest."""
+        old = b"".join(line(1, 1, b"%036d" % number) for number in range(100))
+        self.scene.put_in_journal(JOURNALLED, old)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(old), limits[1]))
+        try:
+            self.assertRaises(Refused, self.branch.record, KEY, True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        self.assertEqual(self.scene.journal(), {JOURNALLED: old})
+        self.assertEqual(os.listdir(self.scene.layout.othertmp), [])
 
     def test_modes_of_shared_repositories(self) -> None:
         scene = Scene(self.mktemp(), {"core.sharedrepository": "group"})
