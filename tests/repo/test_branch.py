@@ -311,6 +311,24 @@ class RaceTests(BranchCase):
         self.assertTrue(self.branch.commit())
         self.assertEqual([self.on_branch(b"x"), self.on_branch()], [b"1", line(1000, 1)])
 
+    def test_pushes_without_end(self) -> None:
+        def push() -> None:
+            self.scene.put({b"x": b"%f" % self.scene.ticks})
+            self.scene.ticks += 1
+
+        self.meanwhile(*[push] * 100)
+        self.branch.record(KEY, True)
+        self.assertIn("all the time", str(self.assertRaises(Refused, self.branch.commit)))
+        self.assertEqual(self.scene.journal(), {JOURNALLED: line(1000, 1)})
+
+    def test_somebody_fills_the_journal_as_fast_as_it_is_emptied(self) -> None:
+        self.branch.record(KEY, True)
+        names = [b"aaa_bbb_WORM--%d.log" % number for number in range(3)]
+        self.meanwhile(*[lambda: self.scene.put_in_journal(names.pop(), line(1, 1))] * 3)
+        self.assertTrue(self.branch.commit())
+        self.assertEqual(len(self.scene.journal()), 1)
+        self.assertEqual(self.scene.history(), ["update\n"])
+
     def test_a_lock_that_goes_away(self) -> None:
         path = os.path.join(self.scene.path, "refs/heads/git-annex.lock")
 
