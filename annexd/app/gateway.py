@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
@@ -216,7 +216,13 @@ class Gateway(Service):
         if stopping is not None:
             await stopping
         for listener in self._parts.listeners:
-            await listener.stop()
+            try:
+                await listener.stop()
+            except CancelledError:
+                raise
+            except Exception:
+                # A bug, which must not keep the repositories from being closed.
+                _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
 
 
 def _raise_descriptor_limit() -> None:

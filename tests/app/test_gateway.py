@@ -48,6 +48,7 @@ class Told(Notify):
 class Listener:
     def __init__(self, problem: Exception | None = None) -> None:
         self.problem = problem
+        self.stopping_problem: Exception | None = None
         self.told: list[str] = []
         self.addresses = ["tls:[::]:1"]
 
@@ -61,6 +62,8 @@ class Listener:
 
     async def stop(self) -> None:
         self.told.append("stop")
+        if self.stopping_problem is not None:
+            raise self.stopping_problem
 
 
 class Life(SynchronousTestCase):
@@ -144,6 +147,18 @@ class Life(SynchronousTestCase):
         self.gateway = self.make()
         self.start()
         self.successResultOf(self.stop())
+
+    def test_listener_that_cannot_stop(self) -> None:
+        """What the others and the repositories have to finish does not depend on it."""
+        first, second = Listener(), Listener()
+        first.stopping_problem = ZeroDivisionError()
+        self.parts = replace(self.parts, listeners=(first, second))
+        self.gateway = Gateway(self.reactor, self.parts)
+        self.start()
+        self.open_session()
+        self.successResultOf(self.stop())
+        self.assertEqual((["start", "stop"], 0), (second.told, len(self.sessions)))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_only_one(self) -> None:
         self.start()
