@@ -85,6 +85,7 @@ class Shell:
     # --- configlist ----------------------------------------------------
 
     async def _list_config(self, asked: Invocation, guest: Guest, wanted: ConfigList) -> None:
+        asked.accept()  # opening a repository may take longer than a client waits for an answer
         with await self._host.visit(guest) as repository:
             check_uuid(repository, wanted.uuid)
             if not repository.uuid:
@@ -104,7 +105,6 @@ class Shell:
             raise Refused("Action blocked by GIT_ANNEX_SHELL_READONLY")
         if not guest.rights.may_add:
             raise Refused("this is no git-annex repository yet, and read-only access cannot make it one")
-        asked.accept()
         await repository.ledger.run(_init_blocking, repository)
         await repository.refresh()
 
