@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
@@ -21,7 +22,7 @@ from annexd.app.sockets import Claim
 from annexd.errors import AnnexdError
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
-from annexd.transports.handoff import Door, listen
+from annexd.transports.handoff import Door, listen, own_uids
 
 _log = Logger()
 
@@ -85,7 +86,9 @@ class Gateway(Service):
         self._parts = parts
         self._claim: Claim | None = None
         self._port: IListeningPort | None = None
-        self._former_hangup: Any = None
+        self._former_signals: dict[signal.Signals, Any] = {}
+        self._stopping = False
+        self._on_a_terminal = False
         self.when_ready: Callable[[], None] = lambda: None
 
     def setServiceParent(self, parent: Any) -> None:
@@ -106,6 +109,8 @@ class Gateway(Service):
         """Raises `ConfigError` when the socket cannot be had."""
         super().startService()  # type: ignore[no-untyped-call]
         _raise_descriptor_limit()
+        self._stopping = False
+        self._parts.door.uids = own_uids()  # only now: twistd may have become another user
         self._claim = Claim(self._parts.socket)
         try:
             for attendant in self._parts.attendants:
@@ -118,7 +123,8 @@ class Gateway(Service):
             Deferred.fromCoroutine(self._give_up())
             self._claim.release()
             raise
-        self._former_hangup = signal.signal(signal.SIGHUP, self._hung_up)
+        self._on_a_terminal = os.isatty(0)
+        self._heed(signal.SIGHUP, self._hung_up)
         # A turn later, when the reactor also heeds signals: a SIGTERM may follow at once.
         self._reactor.callWhenRunning(self._reactor.callLater, 0, self._ready)
 
@@ -153,11 +159,21 @@ class Gateway(Service):
         _log.info("reloaded: {sentence}", sentence=sentence)
         return sentence
 
-    def _hung_up(self, *_: object) -> None:
-        """In the middle of anything, as signals come."""
-        self._reactor.callFromThread(self._reload_or_say_why_not)
+    def _heed(self, number: signal.Signals, act: Callable[[], None]) -> None:
+        """Until the daemon has stopped.  Signals come in the middle of anything, ``act`` is called later."""
 
-    def _reload_or_say_why_not(self) -> None:
+        def come(*_: object) -> None:
+            self._reactor.callFromThread(act)
+
+        self._former_signals[number] = signal.signal(number, come)
+
+    def _hung_up(self) -> None:
+        if self._stopping:
+            return
+        if self._on_a_terminal and self._parts.current.plan.file is None:
+            # Nothing to read again, and the terminal has been closed.
+            self._reactor.stop()
+            return
         try:
             self.reload()
         except AnnexdError as error:
@@ -183,7 +199,9 @@ class Gateway(Service):
         parts = self._parts
         if self._port is None or self._claim is None:
             return
-        signal.signal(signal.SIGHUP, self._former_hangup)
+        self._stopping = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._heed(number, self._hurry)
         parts.notify.stopping()
         await self._stop_listening()
         if len(parts.sessions):
@@ -197,6 +215,9 @@ class Gateway(Service):
         await self._dismiss()
         parts.workers.stop()
         self._claim.release()
+        for number, former in self._former_signals.items():
+            signal.signal(number, former)
+        self._former_signals.clear()
         _log.info("stopped")
 
     async def _give_up(self) -> None:
@@ -207,13 +228,25 @@ class Gateway(Service):
         for attendant in reversed(self._parts.attendants):
             await attendant.stop()
 
+    def _hurry(self) -> None:
+        """Whoever says it twice does not want to wait."""
+        if len(self._parts.sessions):
+            _log.info("{count} sessions are cut off", count=len(self._parts.sessions))
+            self._parts.sessions.hurry()
+
     async def _stop_listening(self) -> None:
         port, self._port = self._port, None
         stopping = None if port is None else port.stopListening()
         if stopping is not None:
             await stopping
         for listener in self._parts.listeners:
-            await listener.stop()
+            try:
+                await listener.stop()
+            except CancelledError:
+                raise
+            except Exception:
+                # A bug, which must not keep the repositories from being closed.
+                _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
 
 
 def _raise_descriptor_limit() -> None:

@@ -2,9 +2,11 @@
 Bytes between two plain file descriptors, moved by the kernel or by a thread
 without holding up the reactor.
 
-A thread is borrowed only while bytes move: when the peer has none to give, or
-no room to take any, the turn ends and the reactor waits.  So a stalled peer
-costs no thread, and a turn's length bounds how long a thread is out of reach.
+A thread is borrowed only while bytes move fast: when the peer has none to
+give, or no room to take any, the turn ends and the reactor waits, unless the
+peer has been so fast until then that it will surely go on at once.  So neither
+a stalled peer nor many slow ones keep the threads from those who could use
+them, and a turn's length bounds how long a thread is out of reach.
 """
 
 from __future__ import annotations
@@ -19,8 +21,15 @@ from typing import Protocol, runtime_checkable
 
 from annexd.flow.body import FileSink
 
-_PATIENCE_MS = 20
-"""How long a turn waits for a peer before it gives the thread back: more than a scheduling hiccup."""
+_PATIENCE_S = 0.02
+"""How long a turn waits for a fast peer before it gives the thread back: more than a scheduling hiccup."""
+
+_FAST = 32e6
+"""
+Bytes per second, on average since the turn began, that are worth waiting for.
+Slower peers have all the threads to themselves only when they move as many
+times this together, which is more than they get through most networks.
+"""
 
 _TURN_S = 0.5
 _STEP = 1 << 20
@@ -72,7 +81,7 @@ def receive(fd: int, sink: FileSink, most: int) -> tuple[int, Turn]:
         try:
             count = os.readv(fd, [buffer[: most - moved]])
         except BlockingIOError:
-            if not _wait(fd, select.POLLIN):
+            if not _wait(fd, select.POLLIN, moved, end):
                 return moved, Turn.IDLE
             continue
         if count == 0:
@@ -97,7 +106,7 @@ def send(file: int, offset: int, most: int, fd: int) -> tuple[int, Turn]:
             else:
                 count = os.sendfile(fd, file, offset + moved, step)
         except BlockingIOError:
-            if not _wait(fd, select.POLLOUT):
+            if not _wait(fd, select.POLLOUT, moved, end):
                 return moved, Turn.IDLE
             continue
         if count == 0:
@@ -116,7 +125,12 @@ def widen(fd: int) -> None:
         pass  # not a pipe, or no allowance left: it works as it is, only slower
 
 
-def _wait(fd: int, event: int) -> bool:
+def _wait(fd: int, event: int, moved: int, end: float) -> bool:
+    """``moved`` bytes went by in this turn, which is to be over at ``end``."""
+    began = end - _TURN_S
+    patience = min(_PATIENCE_S, moved / _FAST - (time.monotonic() - began))
+    if patience <= 0:
+        return False
     poll = select.poll()
     poll.register(fd, event)
-    return bool(poll.poll(_PATIENCE_MS))
+    return bool(poll.poll(patience * 1000))

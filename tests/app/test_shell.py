@@ -97,6 +97,7 @@ class Directory:
         self.repository = repository
         self.visitors = 0
         self.asked: list[tuple[bytes, bytes | None]] = []
+        self.opening: Deferred[None] | None = None
 
     async def locate(self, path: bytes, home: bytes | None) -> Place:
         self.asked.append((path, home))
@@ -105,8 +106,9 @@ class Directory:
         return PLACE
 
     async def visit(self, place: Place) -> Any:
+        if self.opening is not None:
+            await self.opening
         self.visitors += 1
-
         return self._inside()
 
     @contextlib.contextmanager
@@ -412,6 +414,14 @@ class ShellTests(SynchronousTestCase):
         self.repository.settings.gcrypt_id = b":id:7"
         self.assertIn(b"core.gcrypt-id=:id:7\n", self.configlist(b" -- autoinit=1 --", {"readonly": b"1"}))
         self.assertEqual(self.repository.initialised, 0)
+
+    def test_a_repository_that_takes_long_to_open(self) -> None:
+        """The shim waits for half a minute until it is told to wait for as long as it takes."""
+        self.directory.opening = Deferred()
+        self.ask(b"git-annex-shell configlist /srv/x")
+        self.assertEqual(self.link.value(), b"w")
+        self.directory.opening.callback(None)
+        self.assertIn(b"annex.uuid=" + UUID, self.over()[1])
 
     def test_initialising(self) -> None:
         self.repository.settings.uuid = b""
