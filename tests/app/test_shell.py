@@ -310,6 +310,22 @@ class ShellTests(SynchronousTestCase):
         self.successResultOf(draining)
         self.assertEqual(self.over()[0], b"w0\n")
 
+    def test_a_session_that_is_ended(self) -> None:
+        """In the middle of an upload: what came is kept, the log says why."""
+        self.ask(TALK)
+        os.write(self.stdin, b"VERSION 1\nPUT  WORM-s9-m1--x\nDATA 9\nabc")
+        self.reactor.turns()
+        with capturedLogs() as events:
+            self.assertEqual(1, self.sessions.stop("alice", "the token was revoked", b"/srv/x"))
+            self.reactor.turns()
+        lost = [(e["verb"], e["result"], e["reason"]) for e in events if "verb" in e]
+        self.assertEqual([("PUT", "lost", "the token was revoked after 3 of 9 bytes")], lost)
+        code, _, error = self.over()
+        self.assertEqual(
+            (b"w1\n", b"annexd-shell: the token was revoked after 3 of 9 bytes\n"), (code, error)
+        )
+        self.assertEqual(self.repository.shelf.partial[Key.parse(b"WORM-s9-m1--x")], b"abc")
+
     def test_a_silent_client(self) -> None:
         self.current.deadlines = Deadlines(idle=100.0)
         self.ask(TALK)
