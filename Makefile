@@ -37,7 +37,7 @@ serve: venv
 test: needs venv programs lint
 	$(TRIAL) $(TESTS)
 
-# Without the real programs: seconds.
+# Without the real programs and a compiler: seconds.
 unit: venv
 	$(TRIAL) $(filter-out tests.interop tests.test_packaging,$(TESTS))
 
