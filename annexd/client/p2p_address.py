@@ -59,7 +59,7 @@ class Address:
         self.sha256 = _checked_fingerprint(sha256) if sha256 else ""
         self.name = _checked_name(name) if name else ""
         self.label = _checked_label(label) if label else ""
-        if len(_file_name(str(self))) > _FILE_NAME_BYTES:
+        if len(token_file_name(f"annexd:{self}")) > _FILE_NAME_BYTES:
             raise AddressError(f"{self} is too long for git-annex")
 
     @property
@@ -109,6 +109,12 @@ def fingerprint(certificate: bytes) -> str:
     from _hashlib import openssl_sha256
 
     return openssl_sha256(certificate).hexdigest()
+
+
+def token_file_name(address: str) -> str:
+    """The file in annex/creds that has the token for ``NETWORK:ADDRESS``."""
+    safe = _LETTERS | _DIGITS
+    return "".join(c if c.lower() in safe else f"%{ord(c):02X}" for c in address)
 
 
 def is_literal(host: str) -> bool:
@@ -178,9 +184,3 @@ def _is_ip(family: int, text: str) -> bool:
         return True
     except (OSError, ValueError):  # ValueError: a NUL inside
         return False
-
-
-def _file_name(address: str) -> str:
-    """The name of git-annex's file of the token for an address."""
-    safe = _LETTERS | _DIGITS
-    return "".join(c if c.lower() in safe else f"%{ord(c):02X}" for c in f"annexd:{address}")

@@ -123,6 +123,14 @@ class ReadingTest(SynchronousTestCase):
             self.assertIn(part, str(caught.exception))
 
 
+class FileNameTest(SynchronousTestCase):
+    def test_as_git_annex_escapes(self) -> None:
+        self.assertEqual(
+            p2p_address.token_file_name("annexd:h_A-1.b:7,sha256=0f"),
+            "annexd%3Ah%5FA%2D1%2Eb%3A7%2Csha256%3D0f",
+        )
+
+
 class FingerprintTest(SynchronousTestCase):
     def test_it_is_the_sha256(self) -> None:
         self.assertEqual(p2p_address.fingerprint(b"DER"), hashlib.sha256(b"DER").hexdigest())
