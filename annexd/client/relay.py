@@ -99,7 +99,7 @@ class Relay:
         self._sink_ready = self._sink_step == _STEP
 
     def run(self) -> None:
-        """Until one side has ended; raises :class:`Cut` where the peer's end was none."""
+        """Until one side has ended; raises :class:`Cut` where the peer's end was none and matters."""
         try:
             while not self._is_over():
                 self._wait()
@@ -110,7 +110,7 @@ class Relay:
         finally:
             if self._blocked:  # others may have this pipe, too
                 posix.set_blocking(self._sink, True)
-        if self._failure is not None and self._source_open:
+        if self._failure is not None and self._sink_open:
             raise Cut(self._failure)
         self._take_leave()
 
@@ -193,32 +193,28 @@ class Relay:
 
     def _wait(self) -> None:
         """Until something can be done that could not, or a second has gone by and that may be the end."""
-        awaited = self._awaited()
-        if awaited is None:
-            return
         asked = poll()
-        for fd, mask in awaited.items():
+        for fd, mask in self._awaited().items():
             asked.register(fd, mask)
-        events = asked.poll(_TICK_MILLISECONDS if self._is_ending() else None)
-        if not events:
-            self._quiet_seconds += 1
+        if self._hears and not len(self._down) and not self._reads_when:
+            events = asked.poll(0)  # there may be more to read at once, but the source has its turn
+        else:
+            events = asked.poll(_TICK_MILLISECONDS if self._is_ending() else None)
+            self._quiet_seconds += not events
         for fd, event in events:
             self._note(fd, event)
 
-    def _awaited(self) -> dict[int, int] | None:
-        """None where the peer can be read from without waiting."""
+    def _awaited(self) -> dict[int, int]:
         masks: dict[int, int] = {}
         if self._source_open and self._tells and not len(self._up):
             masks[self._source] = POLLIN
         if self._sink_open and (len(self._down) or not self._server):  # a mask of 0 tells if it breaks
             masks[self._sink] = masks.get(self._sink, 0) | (POLLOUT if len(self._down) else 0)
-        here = self._connection.fileno()
-        if self._hears and not len(self._down):
-            if not self._reads_when:
-                return None
-            masks[here] = self._reads_when
+        for_socket = self._reads_when if self._hears and not len(self._down) else 0
         if len(self._up) and self._tells:
-            masks[here] = masks.get(here, 0) | self._writes_when
+            for_socket |= self._writes_when
+        if for_socket:
+            masks[self._connection.fileno()] = for_socket
         return masks
 
     def _note(self, fd: int, event: int) -> None:

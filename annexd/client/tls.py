@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _CLIENT, _SERVER = 16, 17  # ssl.PROTOCOL_TLS_CLIENT and _SERVER
 _TLS_1_2 = 0x0303
+_IGNORE_EOF = 1 << 7  # ssl.OP_IGNORE_UNEXPECTED_EOF, which some have set
 _NOT_YET, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64  # X509_V_ERR_...
 
 CLIENT_CERTIFICATE = b"ANNEXD_CLIENT_CERTIFICATE"
@@ -51,8 +52,7 @@ _SYSTEM_CAS = (
 
 def client_context(address: Address, settings: Settings) -> _ssl._SSLContext:
     """What is trusted is what the address says; a client certificate is shown where one is set."""
-    context = _ssl._SSLContext(_CLIENT)
-    context.minimum_version = _TLS_1_2
+    context = _context(_CLIENT)
     if address.sha256:
         context.check_hostname = False
         context.verify_mode = _ssl.CERT_NONE
@@ -64,9 +64,15 @@ def client_context(address: Address, settings: Settings) -> _ssl._SSLContext:
     return context
 
 
-def server_context(own: str) -> _ssl._SSLContext:
-    context = _ssl._SSLContext(_SERVER)
+def _context(side: int) -> _ssl._SSLContext:
+    context = _ssl._SSLContext(side)
     context.minimum_version = _TLS_1_2
+    context.options &= ~_IGNORE_EOF
+    return context
+
+
+def server_context(own: str) -> _ssl._SSLContext:
+    context = _context(_SERVER)
     load_own(context, own)
     return context
 
@@ -121,9 +127,15 @@ def explained(error: OSError, address: Address, seconds: float) -> Problem:
         return Problem(_distrust(error, place, address.server_name))
     if isinstance(error, TimeoutError):
         return Problem(f"{place} took the connection, but speaks no TLS within {seconds:g} seconds")
-    if isinstance(error, _ssl.SSLEOFError | ConnectionError):
+    if _is_end(error):
         return Problem(f"{place} closed the connection during the handshake: is there a TLS server?")
     return Problem(alert(error, place) or f"TLS with {place} failed: {_strerror(error)}")
+
+
+def _is_end(error: OSError) -> bool:
+    if isinstance(error, _ssl.SSLEOFError | _ssl.SSLZeroReturnError | ConnectionError):
+        return True
+    return getattr(error, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
 
 
 def alert(error: OSError, place: str) -> str:
