@@ -48,7 +48,7 @@ class Ledger:
         self._written = False
         self._timer: IDelayedCall | None = None
         self._first_change = 0.0
-        self._committing: Deferred[None] | None = None
+        self._committing = 0
 
     @property
     def idle(self) -> bool:
@@ -90,14 +90,11 @@ class Ledger:
 
     async def flush(self) -> None:
         """Commit what there is, now."""
-        if self._committing is not None:
-            # The one under way may have begun before the last change; wait for it, then see.
+        if self._committing:
+            # What is under way may have begun before the last change; wait for it, then see.
             await self.run(lambda: None)
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        self._timer = None
-        await self.run(self._commit)
+        if self._stop_timer():
+            await self._commit_in_turn()
 
     async def close(self) -> None:
         """
@@ -108,21 +105,36 @@ class Ledger:
             await self.flush()
         except AnnexdError as error:
             _log.warn("the location log stays in the journal: {reason}", reason=str(error))
+        finally:
+            self._stop_timer()
+
+    def _stop_timer(self) -> bool:
+        """Was there one?"""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
 
     def _start_commit(self) -> None:
         self._timer = None
-        self._committing = committing = Deferred.fromCoroutine(self._commit_now())
+        committing = Deferred.fromCoroutine(self._commit_now())
         committing.addErrback(lambda failure: _log.failure("committing the location log", failure))
-        committing.addBoth(self._committed)
-
-    def _committed(self, _: object) -> None:
-        self._committing = None
 
     async def _commit_now(self) -> None:
         try:
-            await self.run(self._commit)
+            await self._commit_in_turn()
         except AnnexdError as error:
             _log.warn("the location log is not committed yet: {reason}", reason=str(error))
+
+    async def _commit_in_turn(self) -> None:
+        """What cannot be committed, or is not because nobody waits for it any more, is tried again."""
+        self._committing += 1
+        try:
+            await self.run(self._commit)
+        except Exception:
             if self._timer is None:
                 self._first_change = self._clock.seconds()
                 self._timer = self._clock.callLater(_RETRY_S, self._start_commit)
+            raise
+        finally:
+            self._committing -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -97,6 +97,38 @@ class LedgerTests(SynchronousTestCase):
         self.record()
         self.do(self.ledger.close())
         self.assertEqual(self.notes.journal, 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_failed_flush_is_tried_again(self) -> None:
+        self.notes.failing = 1
+        self.record()
+        self.failureResultOf(Deferred.fromCoroutine(self.ledger.flush()), Refused)
+        self.clock.advance(10.1)
+        self.assertEqual(self.notes.commits, [1])
+
+    def test_what_a_cancelled_flush_leaves(self) -> None:
+        pool, ledger = self.changed()
+        Deferred.fromCoroutine(ledger.run(lambda: None))
+        flushing = Deferred.fromCoroutine(ledger.flush())
+        flushing.cancel()
+        self.failureResultOf(flushing, CancelledError)
+        self.finish(pool)
+        self.clock.advance(10.1)
+        self.finish(pool)
+        self.assertEqual(self.notes.commits, [1])
+
+    def test_two_who_flush(self) -> None:
+        """Both find their changes on the branch afterwards."""
+        pool, ledger = self.changed()
+        flushing = [Deferred.fromCoroutine(ledger.flush()) for _ in range(2)]
+        for waiting in flushing:
+            self.assertNoResult(waiting)
+        self.finish(pool)
+        self.assertEqual(self.notes.commits, [1])
+        self.finish(pool)
+        for waiting in flushing:
+            self.successResultOf(waiting)
+        self.assertEqual(self.notes.commits, [1])
 
     def test_one_at_a_time(self) -> None:
         pool = LatePool()
@@ -116,12 +148,7 @@ class LedgerTests(SynchronousTestCase):
 
     def test_flush_during_a_commit(self) -> None:
         """What comes after the commit under way has begun is committed, too."""
-        pool = LatePool()
-        branch: Any = self.notes
-        ledger = Ledger(branch, self.notes.commit, pool, self.clock)
-        change = Deferred.fromCoroutine(ledger.run(ledger.record, KEY, True))
-        self.finish(pool)
-        self.successResultOf(change)
+        pool, ledger = self.changed()
         self.clock.advance(1.1)
         another = Deferred.fromCoroutine(ledger.run(ledger.record, KEY, True))
         flushing = Deferred.fromCoroutine(ledger.flush())
@@ -131,6 +158,16 @@ class LedgerTests(SynchronousTestCase):
         self.successResultOf(another)
         self.successResultOf(flushing)
         self.assertEqual(self.notes.commits, [1, 1])
+
+    def changed(self) -> tuple[LatePool, Ledger]:
+        """A ledger with something to commit."""
+        pool = LatePool()
+        branch: Any = self.notes
+        ledger = Ledger(branch, self.notes.commit, pool, self.clock)
+        change = Deferred.fromCoroutine(ledger.run(ledger.record, KEY, True))
+        self.finish(pool)
+        self.successResultOf(change)
+        return pool, ledger
 
     def finish(self, pool: LatePool) -> None:
         answer, result = pool.go()
