@@ -93,10 +93,14 @@ class Changing:
 
     def _record_what_is(self, parts: Parts, key: Key) -> bool:
         """Whoever removed the content before it was our turn has recorded that."""
-        here = parts.objects.find(key) is not None
-        if here:
-            self.ledger.record(key, True)
-        return here
+
+        def is_here() -> bool:
+            return parts.objects.find(key) is not None
+
+        if is_here():
+            self.ledger.record(key, True, is_here)
+            return is_here()
+        return False
 
     def _add_by_git_annex(self, writer: LocalWriter) -> None:
         """For a thread."""

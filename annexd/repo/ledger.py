@@ -70,9 +70,9 @@ class Ledger:
                 self._written = False
                 self.put_off()
 
-    def record(self, key: Key, present: bool) -> None:
-        """For a thread, within `run`."""
-        if self.branch.record(key, present):
+    def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> None:
+        """For a thread, within `run`; see `Branch.record`."""
+        if self.branch.record(key, present, still):
             self._written = True
 
     def found_written(self) -> None:

@@ -11,9 +11,10 @@ from twisted.trial.unittest import TestCase
 from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
+from annexd.repo import branch as branch_module
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.local import Repository
-from annexd.repo.locks import Locked
+from annexd.repo.locks import FileLock, Locked, lock
 from annexd.store import Caller, Outcome
 from tests.repo.test_trips import LatePool
 from tests.support.repositories import files_below, make_repository, open_repository
@@ -153,11 +154,25 @@ class UploadTests(IncomingCase):
         self.assertEqual(self.repository.parts.objects.find(KEY), (path, os.stat(path)))
         self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
 
+    async def test_removed_again_while_the_log_is_waited_for(self) -> None:
+        """A git-annex that removes what is not logged has nothing to write."""
+        await self.open()
+
+        def slow(path: bytes, **how: Any) -> FileLock:
+            found = self.repository.parts.objects.find(KEY)
+            assert found is not None
+            os.unlink(found[0])
+            return lock(path, **how)
+
+        self.patch(branch_module, "lock", slow)
+        await put(self.store, KEY, CONTENT)
+        self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+
     async def test_what_cannot_be_recorded_is_not_stored(self) -> None:
         await self.open()
         branch = self.repository.parts.branch
 
-        def fail(key: Key, present: bool) -> bool:
+        def fail(*_: object) -> bool:
             raise Refused("the location log cannot be kept")
 
         self.patch(branch, "record", fail)
@@ -166,7 +181,7 @@ class UploadTests(IncomingCase):
         self.assertFalse(await self.store.present(KEY))
         self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
         self.assertEqual(self.partial(), CONTENT)
-        self.patch(branch, "record", lambda key, present: True)
+        self.patch(branch, "record", lambda *_: True)
         writer = await self.write()
         self.assertEqual(writer.offset, len(CONTENT))
         self.assertTrue((await writer.commit(True)).ok)
