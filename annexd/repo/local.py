@@ -7,6 +7,7 @@ import os
 from typing import Callable, Union
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from annexd.errors import Absent, Refused
 from annexd.flow.workers import Workers
@@ -30,6 +31,8 @@ from annexd.repo.sweeper import Sweeper
 from annexd.repo.trips import fetch
 from annexd.repo.verify import Checker, equivalent_keys, equivalents_name, has_equivalents, is_secure
 from annexd.store import Caller, Lease, Outcome, Reader, Writer
+
+_log = Logger()
 
 _DEFAULT_CLOCKS = Clocks()
 _COMMIT_S = 300.0
@@ -103,17 +106,28 @@ class Repository:
             parts, git_annex = await workers.disk.run(read)
         repository = cls(git, parts, workers, clock, git_annex, open_watch, fsync, clocks)
         if parts.unchangeable is None:
-            await repository.ledger.run(repository._clear_leftovers)
+            await repository._make_up_for_kills()
         return repository
 
+    async def _make_up_for_kills(self) -> None:
+        """A repository that cannot be written to is not worse for what was left there."""
+        try:
+            with refusing():
+                await self.ledger.run(self._clear_leftovers)
+        except Refused as error:
+            _log.warn("{name}: not tidied up: {reason}", name=self.git_dir, reason=str(error))
+
     def _clear_leftovers(self) -> None:
-        """For a thread.  A repository that cannot be written to is not worse for them."""
-        with contextlib.suppress(OSError, Refused):
-            leftovers.clear(self.parts, lambda key: self.ledger.record(key, True))
-            for key in leftovers.unfinished_removals(self.parts):
-                self.ledger.record(key, True)
+        """For a thread."""
+
+        def record(key: Key) -> None:
+            self.ledger.record(key, True)
+
+        with contextlib.suppress(OSError):  # there is no journal
             if self.settings.always_commit and os.listdir(self.parts.layout.journal):
                 self.ledger.found_written()
+        leftovers.clear(self.parts, record)
+        leftovers.undo_removals(self.parts, record)
 
     def _commit(self) -> None:
         settings = self.settings

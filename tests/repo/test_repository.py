@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from annexd.errors import Absent, Refused
@@ -239,6 +241,47 @@ class LeftoverTests(RepositoryCase):
         self.repository.parts.branch.record(KEY, False)
         store = await self.open()
         self.assertTrue(await store.present(KEY))
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
+
+    async def test_a_removal_of_another_who_lives(self) -> None:
+        """Another daemon, or this one by another name of the repository, is between log and removal."""
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        removing = self.repository
+        remove = removing.parts.objects.remove
+
+        def late(path: bytes) -> None:
+            Deferred.fromCoroutine(self.open())
+            remove(path)
+
+        self.patch(removing.parts.objects, "remove", late)
+        self.assertTrue((await store.remove(KEY)).ok)
+        self.assertIsNot(self.repository, removing)
+        self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+
+    async def test_what_is_not_ours(self) -> None:
+        """One file that may not be opened keeps from nothing else."""
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        self.repository.parts.branch.record(KEY, False)
+        os.makedirs(os.path.join(self.annex, b"transfer/download/u/lck.WORM--x"))
+        await self.open()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
+
+    async def test_what_cannot_be_made_up_for(self) -> None:
+        store = await self.open()
+        writer = await store.write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        await send(writer, CONTENT)
+        writer.place()  # type: ignore[union-attr]
+        self.kill(writer)
+        with open(os.path.join(self.annex, b"journal"), "wb"):
+            pass
+        with capturedLogs() as events:
+            await self.open()
+        self.assertIn("cannot be kept", formatEvent(events[0]))
+        os.unlink(os.path.join(self.annex, b"journal"))
+        await self.open()
         self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
 
     async def test_in_an_upload(self) -> None:
