@@ -55,7 +55,7 @@ class Changing:
                     return
             # Others need not wait for their turn, nor for a thread, while this waits for the disk.
             elif await writer.gated.bulk.run(self._place, writer):
-                await self.ledger.run(self._record_or_undo, writer)
+                await self.ledger.run_anyway(self._record_or_undo, writer)
                 return
         await writer.gated.bulk.run(self._add_by_git_annex, writer)
 

@@ -5,10 +5,9 @@ there has been nothing to add for a moment.
 
 from __future__ import annotations
 
-import threading
 from typing import Callable, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -43,8 +42,6 @@ class Ledger:
         self._pool = pool
         self._clock = clock
         self._turn = DeferredLock()
-        # Whoever is cancelled gives up his turn while his thread is still at work.
-        self._alone = threading.Lock()
         self._written = False
         self._timer: IDelayedCall | None = None
         self._first_change = 0.0
@@ -56,14 +53,27 @@ class Ledger:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``function`` in a thread while nobody else uses the branch; it may call `record`."""
-
-        def alone() -> T:
-            with self._alone:
-                return function(*args, **kwargs)
-
         await self._turn.acquire()
+        return await self._in_turn(function, *args, **kwargs)
+
+    async def run_anyway(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what must not be left undone: who is cancelled waits for his turn all the same."""
+        cancelled: CancelledError | None = None
+        while True:
+            try:
+                await self._turn.acquire()
+                break
+            except CancelledError as error:
+                cancelled = error
+        result = await self._in_turn(function, *args, **kwargs)
+        if cancelled is not None:
+            raise cancelled
+        return result
+
+    async def _in_turn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The turn ends with the work, also of whoever is cancelled: that is what a `Pool` promises."""
         try:
-            return await self._pool.run(alone)
+            return await self._pool.run(function, *args, **kwargs)
         finally:
             self._turn.release()
             if self._written:

@@ -259,37 +259,51 @@ class CancelledTests(IncomingCase):
         store = self.repository.store(Caller(b"peer", "somebody"))
         return pool, store
 
+    def cancel(self, pool: LatePool, waiting: Deferred[Any]) -> None:
+        """When the thread is done, but its answer has not arrived."""
+        arrive = pool.go()
+        waiting.cancel()
+        arrive()
+        while pool.work:
+            pool.go()()
+        self.failureResultOf(waiting, CancelledError)
+
     async def test_opening(self) -> None:
-        for moment in ("before", "after"):
-            pool, store = await self.begin()
-            writing = Deferred.fromCoroutine(store.write(KEY, b""))
-            if moment == "before":
-                writing.cancel()
-            pool.go()
-            writing.cancel()
-            self.failureResultOf(writing, CancelledError)
-            writer = await self.write()
-            await writer.close()
+        pool, store = await self.begin()
+        self.cancel(pool, Deferred.fromCoroutine(store.write(KEY, b"")))
+        writer = await self.write()
+        await writer.close()
 
     async def test_locking(self) -> None:
         pool, store = await self.begin()
         await put(self.store, KEY, CONTENT)
-        locking = Deferred.fromCoroutine(store.lock(KEY))
-        pool.go()
-        locking.cancel()
-        self.failureResultOf(locking, CancelledError)
+        self.cancel(pool, Deferred.fromCoroutine(store.lock(KEY)))
         self.assertTrue((await self.store.remove(KEY)).ok)
 
     async def test_reading(self) -> None:
         pool, store = await self.begin()
         await put(self.store, KEY, CONTENT)
         before = len(os.listdir("/proc/self/fd"))
-        reading = Deferred.fromCoroutine(store.read(KEY, 0, b""))
-        pool.go()
-        reading.cancel()
-        self.failureResultOf(reading, CancelledError)
+        self.cancel(pool, Deferred.fromCoroutine(store.read(KEY, 0, b"")))
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
         self.assertEqual(files_below(os.path.join(self.annex, b"transfer/upload")), set())
+
+    async def test_placed_and_not_yet_recorded(self) -> None:
+        """It waits for its turn with the log, as after a long commit."""
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        pool = LatePool()
+        self.patch(self.repository.ledger, "_pool", pool)
+        Deferred.fromCoroutine(self.repository.ledger.run(lambda: None))
+        committing = Deferred.fromCoroutine(writer.commit(True))
+        self.assertTrue(await self.store.present(KEY))
+        committing.cancel()
+        while pool.work:
+            pool.go()()
+        self.failureResultOf(committing, CancelledError)
+        await writer.close()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
 
     async def test_nothing_is_written_after_closing(self) -> None:
         await self.open()

@@ -140,10 +140,40 @@ class LedgerTests(SynchronousTestCase):
         self.assertFalse(ledger.idle)
         self.assertEqual(len(pool.work), 1)
         for waiting in (first, second):
-            answer, result = pool.go()
-            answer.callback(result)
+            pool.go()()
             self.successResultOf(waiting)
         self.assertEqual(order, ["first", "second"])
+        self.assertTrue(ledger.idle)
+
+    def test_cancelled_at_work(self) -> None:
+        """The next one's turn comes when the thread is done."""
+        pool = LatePool()
+        branch: Any = self.notes
+        ledger = Ledger(branch, self.notes.commit, pool, self.clock)
+        first = Deferred.fromCoroutine(ledger.run(lambda: None))
+        Deferred.fromCoroutine(ledger.run(lambda: None))
+        first.cancel()
+        self.assertEqual(len(pool.work), 1)
+        pool.go()()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(len(pool.work), 1)
+
+    def test_cancelled_before_its_turn(self) -> None:
+        pool = LatePool()
+        branch: Any = self.notes
+        ledger = Ledger(branch, self.notes.commit, pool, self.clock)
+        done: list[str] = []
+        Deferred.fromCoroutine(ledger.run(done.append, "first"))
+        given_up = Deferred.fromCoroutine(ledger.run(done.append, "given up"))
+        anyway = Deferred.fromCoroutine(ledger.run_anyway(done.append, "anyway"))
+        for waiting in (given_up, anyway):
+            waiting.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.assertNoResult(anyway)
+        while pool.work:
+            pool.go()()
+        self.failureResultOf(anyway, CancelledError)
+        self.assertEqual(done, ["first", "anyway"])
         self.assertTrue(ledger.idle)
 
     def test_flush_during_a_commit(self) -> None:
@@ -170,5 +200,4 @@ class LedgerTests(SynchronousTestCase):
         return pool, ledger
 
     def finish(self, pool: LatePool) -> None:
-        answer, result = pool.go()
-        answer.callback(result)
+        pool.go()()
