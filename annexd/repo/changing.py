@@ -6,6 +6,7 @@ git-annex where only that does everything right.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from annexd.errors import Absent, Refused
@@ -68,7 +69,8 @@ class Changing:
         """For a thread; `False` when that is for git-annex to do."""
         if self._has_unlocked_files(writer.parts, writer.key):
             return False
-        writer.place()
+        with _or_taken_back(writer):
+            writer.place()
         return True
 
     def _place_and_record(self, writer: LocalWriter) -> bool:
@@ -84,12 +86,8 @@ class Changing:
 
     def _record(self, writer: LocalWriter) -> None:
         """What the location log does not know of might as well not be here."""
-        try:
+        with _or_taken_back(writer):
             self._record_what_is(writer.parts, writer.key)
-        except (OSError, Refused):
-            with contextlib.suppress(OSError, Refused):
-                writer.take_back()
-            raise
 
     def _record_what_is(self, parts: Parts, key: Key) -> bool:
         """Whoever removed the content before it was our turn has recorded that."""
@@ -187,6 +185,16 @@ class Changing:
 
     def _is_late(self, before: int | None) -> bool:
         return before is not None and self.clocks.boot() >= before
+
+
+@contextlib.contextmanager
+def _or_taken_back(writer: LocalWriter) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, Refused):
+        with contextlib.suppress(OSError, Refused):
+            writer.take_back()
+        raise
 
 
 def _only_git_annex_adds(parts: Parts, means: Means) -> bool:

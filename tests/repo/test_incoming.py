@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -186,6 +187,39 @@ class UploadTests(IncomingCase):
         self.assertEqual(writer.offset, len(CONTENT))
         self.assertTrue((await writer.commit(True)).ok)
         await writer.close()
+        self.assertIsNone(self.partial())
+
+    async def test_what_cannot_be_protected_is_not_stored(self) -> None:
+        """Some file systems need room for a change of mode."""
+        await self.open()
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(self.repository.parts.modes, "freeze_object", fail)
+        with self.assertRaises(Refused) as raised:
+            await put(self.store, KEY, CONTENT)
+        self.assertIn("no space left", str(raised.exception))
+        self.assertFalse(await self.store.present(KEY))
+        self.assertEqual(self.partial(), CONTENT)
+
+    async def test_what_came_from_elsewhere_is_not_taken_back(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        path = self.repository.parts.layout.object_path(KEY)
+
+        def fail(*_: object) -> bool:
+            os.rename(path, path + b".old")
+            with open(path, "wb") as file:
+                file.write(CONTENT)
+            raise Refused("the location log cannot be kept")
+
+        self.patch(self.repository.parts.branch, "record", fail)
+        with self.assertRaises(Refused):
+            await writer.commit(True)
+        await writer.close()
+        self.assertTrue(await self.store.present(KEY))
         self.assertIsNone(self.partial())
 
 
