@@ -226,12 +226,12 @@ class Branch:
     @contextlib.contextmanager
     def _journal_locked(self) -> Iterator[None]:
         def act() -> FileLock:
-            return lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+            held = lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+            return self._modes.created_lock(held)
 
         with _refusing(self._layout.journal_lock):
             held = self._modes.in_made_dir(self._layout.annex, self._layout.git_dir, act)
         try:
-            self._modes.created_file(held.fd)
             yield
         finally:
             held.release()

@@ -149,9 +149,7 @@ class ContentLocks:
 
         def act() -> FileLock | None:
             held = try_lock(path + b".lck", exclusive=exclusive, flags=flags)
-            if held is not None:
-                self._modes.created_file(held.fd)
-            return held
+            return None if held is None else self._modes.created_lock(held)
 
         try:
             return self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
@@ -164,9 +162,8 @@ class ContentLocks:
         stamp = b"%d.%09ds" % divmod(end_ns, 10**9)
 
         def act() -> None:
-            guard = lock(path + b".rtl", exclusive=True, seconds=_WAIT_S)
+            guard = self._modes.created_lock(lock(path + b".rtl", exclusive=True, seconds=_WAIT_S))
             try:
-                self._modes.created_file(guard.fd)
                 there = _retained_until(path)
                 if there is None or there < end_ns:
                     replace_file(self._layout, self._modes, path + b".rtm", stamp)
@@ -224,6 +221,7 @@ class ContentLocks:
 
     def _lock_object(self, path: bytes, exclusive: bool, finish: Finish) -> Held:
         no_upgrade = lock(self._layout.sentinal, exclusive=False, seconds=_WAIT_S, flags=_TO_READ)
+        self._modes.created_lock(no_upgrade)
         try:
             if not self._unchanged():
                 raise Refused("the repository's configuration has just been changed; try again")

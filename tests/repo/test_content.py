@@ -265,6 +265,14 @@ class OnObjectTests(EveryVersion):
             lock(self.layout.sentinal, exclusive=False, seconds=0)
         upgrade.release()
 
+    def test_shared_repository(self) -> None:
+        """Whose umask is strict must not keep the others from the lock that all take."""
+        mask = os.umask(0o077)
+        self.addCleanup(os.umask, mask)
+        self.locks = ContentLocks(self.layout, Modes("group", self.version), self.version)
+        self.locks.share(self.path).release()
+        self.assertEqual(stat.S_IMODE(os.stat(self.layout.sentinal).st_mode), 0o660)
+
     def test_the_lock_is_on_the_object(self) -> None:
         os.chmod(self.path, 0o644)
         other = try_lock(self.path, exclusive=True)
