@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from typing import Callable, Protocol
 
@@ -70,6 +71,7 @@ class ContentLocks:
         self._unchanged = unchanged
         # Stamps of locks that were released here while others held theirs.
         self._ended: dict[bytes, bytes] = {}
+        self._ending = threading.Lock()
 
     def share(self, path: bytes) -> Held:
         """
@@ -184,6 +186,10 @@ class ContentLocks:
         else has prolonged is his to end: another process's stays, as with
         git-annex, but among our own sessions the last one ends all.
         """
+        with self._ending:
+            self._end_share(path, stamp)
+
+    def _end_share(self, path: bytes, stamp: bytes) -> None:
         held = self._lock_sidecar(path, exclusive=True)
         retained = read_small(path + b".rtm")
         if held is not None:
