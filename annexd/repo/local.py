@@ -236,7 +236,8 @@ class LocalStore:
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         parts = self._readable()
         if parts.settings.secure_hashes_only and await self.present(key):
-            await self._checker(parts, key)  # git-annex does not hand out such content either
+            with refusing():
+                await self._checker(parts, key)  # git-annex does not hand out such content either
 
         def get() -> Opened:
             return open_object(parts, self._peer, key, offset, file)
@@ -249,7 +250,8 @@ class LocalStore:
         parts = self._changeable()
         if await self.present(key):
             return Outcome(True)
-        checker = await self._checker(parts, key)
+        with refusing():
+            checker = await self._checker(parts, key)
         changing = self._repository.changing
 
         def get() -> Upload | None:
@@ -295,13 +297,13 @@ class LocalStore:
 
     async def _checker(self, parts: Parts, key: Key) -> Checker:
         """What tells whether content is that of ``key``; refuses keys that may not come here."""
+        if not key.recordable:
+            raise Refused("the key cannot be used as the name of a file")
         equivalents: tuple[Key, ...] = ()
         if has_equivalents(key):
             name = equivalents_name(parts.layout.log_name(key))
             text = await self._repository.ledger.run(branch_text, self._repository.git, parts.layout, name)
             equivalents = equivalent_keys(text)
-        if not key.recordable:
-            raise Refused("the key cannot be used as the name of a file")
         if parts.settings.secure_hashes_only and not is_secure(key, equivalents):
             raise Refused("annex.securehashesonly does not allow keys of this backend here")
         return Checker(key, equivalents)

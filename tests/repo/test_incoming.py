@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from typing import Any
 
@@ -261,8 +262,9 @@ class SettingsTests(IncomingCase):
 
     async def test_names(self) -> None:
         await self.open()
-        for name in (b"x" * 300, b"x" * 245, b"_" * 150, b"a\0b"):
-            key = Key.parse(b"WORM--" + name)
+        names = (b"x" * 300, b"x" * 245, b"_" * 150, b"a\0b")
+        for start, name in itertools.product((b"WORM--", b"VURL--"), names):
+            key = Key.parse(start + name)
             self.assertFalse(await self.store.present(key))
             with self.assertRaises(Refused):
                 await self.store.write(key, b"")
