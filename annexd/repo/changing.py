@@ -112,13 +112,13 @@ class Changing:
 
     async def remove(self, parts: Parts, key: Key, before: int | None) -> Outcome:
         if parts.settings.needs_git_annex_to_remove:
-            return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
+            return await self.workers.bulk.run(self._remove_by_git_annex, parts, key, before)
         try:
             outcome = await self.ledger.run(self._remove, parts, key, before)
         finally:
             self.sweeper.start()
         if outcome is None:
-            return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
+            return await self.workers.bulk.run(self._remove_by_git_annex, parts, key, before)
         return outcome
 
     def _remove(self, parts: Parts, key: Key, before: int | None) -> Outcome | None:

@@ -17,6 +17,7 @@ from annexd.repo.locks import Locked, try_lock
 from annexd.repo.modes import Modes
 from annexd.repo.transfer import Transfers
 from annexd.store import Caller, Outcome
+from tests.repo.test_trips import LatePool
 from tests.support.repositories import (
     UUID,
     TestClocks,
@@ -143,7 +144,8 @@ class TimeTests(RepositoryCase):
         outcome = await store.remove(KEY, now)
         self.assertFalse(outcome.ok)
         self.assertIn("over", outcome.reason)
-        self.assertEqual(files_below(os.path.join(self.annex, b"objects")) & {b".lck"}, set())
+        (name,) = files_below(os.path.join(self.annex, b"objects"))
+        self.assertEqual(os.path.basename(name), KEY.file_name)
         self.time.advance(10)
         self.assertFalse((await store.remove(KEY, now + 10)).ok)
         self.assertTrue((await store.remove(KEY, now + 11)).ok)
@@ -190,6 +192,15 @@ class RemovalTests(RepositoryCase):
         self.clock.advance(0.5)
         self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
         self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+
+    async def test_git_annex_takes_its_time_where_nobody_waits_for_short_work(self) -> None:
+        store = await self.open(**{"annex_secure-erase-command": "shred"})
+        pool = LatePool()
+        self.repository.workers.bulk = pool  # type: ignore[misc]
+        removing = Deferred.fromCoroutine(store.remove(KEY))
+        self.assertNoResult(removing)
+        pool.go()()
+        self.assertTrue(self.successResultOf(removing).ok)
 
     async def test_absent_content_is_not_logged(self) -> None:
         store = await self.open()
