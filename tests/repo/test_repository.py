@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import IO, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -11,7 +12,9 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from annexd.errors import Absent, Refused
+from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
+from annexd.repo import git as git_module
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import Locked, try_lock
 from annexd.repo.modes import Modes
@@ -115,6 +118,26 @@ class StateTests(RepositoryCase):
         shutil.rmtree(self.git_dir)
         with self.assertRaises(Refused):
             await self.open()
+
+    async def test_the_disk_is_read_by_threads(self) -> None:
+        """It may be far away, or hang."""
+        pool = LatePool()
+        workers: Any = InlineWorkers()
+        workers.disk = pool
+        by_reactor = []
+
+        def opened(path: bytes, mode: str = "r") -> IO[Any]:
+            if not pool.at_work:
+                by_reactor.append(path)
+            return open(path, mode)
+
+        git_module.open = opened  # type: ignore[attr-defined]
+        self.addCleanup(delattr, git_module, "open")
+        opening = Deferred.fromCoroutine(open_repository(self.git_dir, workers))
+        while pool.work:
+            pool.go()()
+        self.successResultOf(opening)
+        self.assertEqual(by_reactor, [])
 
     async def test_refresh_keeps_what_has_not_changed(self) -> None:
         await self.open()
