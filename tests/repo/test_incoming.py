@@ -260,6 +260,19 @@ class SettingsTests(IncomingCase):
         self.assertIn("not enough free space", outcome.reason)
         self.assertFalse(await self.store.present(key))
 
+    async def test_a_disk_that_cannot_be_asked(self) -> None:
+        await self.open()
+        key = Key.parse(b"SHA256--" + KEY.name.partition(b".")[0])
+        writer = await self.write(key)
+
+        def fail() -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(self.repository.parts.space, "_free", fail)
+        await send(writer, CONTENT)
+        self.assertIn("input/output", (await writer.commit(True)).reason)
+        await writer.close()
+
     async def test_names(self) -> None:
         await self.open()
         names = (b"x" * 300, b"x" * 245, b"_" * 150, b"a\0b")
