@@ -74,15 +74,20 @@ class Branch:
         private, public = self._current(self._layout.log_name(key))
         return presence.holders(private, public)
 
-    def record(self, key: Key, present: bool) -> bool:
+    def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> bool:
         """
-        Say that this repository has ``key``, or has it no longer.
+        Say that this repository has ``key``, or has it no longer, if that is
+        ``still`` so when it is our turn: others write to the log after they
+        have changed the content, so what they did before is seen here, and
+        what they do later is written later.
 
         Returns `False` when that is what the log says already.
         """
         name = self._layout.log_name(key)
         private = self._settings.private
         with self._journal_locked():
+            if not still():
+                return False
             texts = self._current(name)
             line = presence.change(b"".join(texts), self._settings.uuid, present, self._now())
             if line is None:
@@ -221,12 +226,12 @@ class Branch:
     @contextlib.contextmanager
     def _journal_locked(self) -> Iterator[None]:
         def act() -> FileLock:
-            return lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+            held = lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+            return self._modes.created_lock(held)
 
         with _refusing(self._layout.journal_lock):
             held = self._modes.in_made_dir(self._layout.annex, self._layout.git_dir, act)
         try:
-            self._modes.created_file(held.fd)
             yield
         finally:
             held.release()

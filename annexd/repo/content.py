@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from typing import Callable, Protocol
 
@@ -70,6 +71,7 @@ class ContentLocks:
         self._unchanged = unchanged
         # Stamps of locks that were released here while others held theirs.
         self._ended: dict[bytes, bytes] = {}
+        self._ending = threading.Lock()
 
     def share(self, path: bytes) -> Held:
         """
@@ -149,9 +151,7 @@ class ContentLocks:
 
         def act() -> FileLock | None:
             held = try_lock(path + b".lck", exclusive=exclusive, flags=flags)
-            if held is not None:
-                self._modes.created_file(held.fd)
-            return held
+            return None if held is None else self._modes.created_lock(held)
 
         try:
             return self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
@@ -164,9 +164,8 @@ class ContentLocks:
         stamp = b"%d.%09ds" % divmod(end_ns, 10**9)
 
         def act() -> None:
-            guard = lock(path + b".rtl", exclusive=True, seconds=_WAIT_S)
+            guard = self._modes.created_lock(lock(path + b".rtl", exclusive=True, seconds=_WAIT_S))
             try:
-                self._modes.created_file(guard.fd)
                 there = _retained_until(path)
                 if there is None or there < end_ns:
                     replace_file(self._layout, self._modes, path + b".rtm", stamp)
@@ -187,6 +186,10 @@ class ContentLocks:
         else has prolonged is his to end: another process's stays, as with
         git-annex, but among our own sessions the last one ends all.
         """
+        with self._ending:
+            self._end_share(path, stamp)
+
+    def _end_share(self, path: bytes, stamp: bytes) -> None:
         held = self._lock_sidecar(path, exclusive=True)
         retained = read_small(path + b".rtm")
         if held is not None:
@@ -224,6 +227,7 @@ class ContentLocks:
 
     def _lock_object(self, path: bytes, exclusive: bool, finish: Finish) -> Held:
         no_upgrade = lock(self._layout.sentinal, exclusive=False, seconds=_WAIT_S, flags=_TO_READ)
+        self._modes.created_lock(no_upgrade)
         try:
             if not self._unchanged():
                 raise Refused("the repository's configuration has just been changed; try again")

@@ -24,6 +24,7 @@ def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes, *, d
     """
     flags = os.O_RDONLY | os.O_CREAT
     held = lock(layout.othertmp_lock, exclusive=False, seconds=_LOCK_SECONDS, flags=flags)
+    modes.created_lock(held)
     try:
         temporary, fd = modes.in_made_dir(layout.othertmp, layout.annex, lambda: _create(layout.othertmp))
         try:

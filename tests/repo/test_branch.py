@@ -123,7 +123,8 @@ class RecordTests(BranchCase):
         scene.branch().record(KEY, True)
         self.assertEqual(self.mode(os.path.join(scene.layout.journal, JOURNALLED)) & 0o060, 0o060)
         self.assertEqual(self.mode(scene.layout.journal) & 0o070, 0o070)
-        self.assertEqual(self.mode(scene.layout.journal_lock) & 0o060, 0o060)
+        for lock_file in (scene.layout.journal_lock, scene.layout.othertmp_lock):
+            self.assertEqual(self.mode(lock_file) & 0o060, 0o060)
 
     def mode(self, path: bytes) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
