@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import ssl
@@ -128,21 +129,39 @@ class ReachTests(Repository):
     def test_the_helper_itself_as_the_peer(self) -> None:
         self.begin()
         self.dial().close()
-        process = subprocess.Popen(
-            [PROGRAM, f"127.0.0.1:{self.port},sha256={self.own.sha256}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self.env,
-            cwd=self.repo,
-        )
+        process = self.helper()
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         threading.Thread(target=process.stdin.write, args=(bytes(3_000_000),)).start()
         self.assertEqual(process.stdout.read(2_990_000), bytes(2_990_000))
         process.stdout.close()
         process.stdin.close()
         self.assertEqual((process.wait(SECONDS), process.stderr.read()), (0, b""))
-        process.stderr.close()
+
+    def test_large_both_ways_at_once(self) -> None:
+        self.begin()
+        self.dial().close()
+        process = self.helper()
+        assert process.stdin is not None and process.stdout is not None
+        chunk = os.urandom(1_000_003)
+        sent, came = hashlib.sha256(), hashlib.sha256()
+
+        def send() -> None:
+            assert process.stdin is not None
+            for _ in range(300):
+                process.stdin.write(chunk)
+                sent.update(chunk)
+            process.stdin.flush()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        left = 300 * len(chunk)
+        while left:
+            data = process.stdout.read1(min(left, 1 << 20))
+            self.assertTrue(data)
+            came.update(data)
+            left -= len(data)
+        sender.join()
+        self.assertEqual(came.digest(), sent.digest())
 
     def test_a_peer_that_has_said_all_is_still_answered(self) -> None:
         """In TLS 1.3 one half can be closed, and who does so hears the rest."""
@@ -172,6 +191,23 @@ class ReachTests(Repository):
         receive(stream, 1)
         stop_all([helper])
         self.assertEqual(self.cut(stream), b"")
+
+    def helper(self) -> subprocess.Popen[bytes]:
+        """One that connects to the one that listens."""
+        process = subprocess.Popen(
+            [PROGRAM, f"127.0.0.1:{self.port},sha256={self.own.sha256}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.env,
+            cwd=self.repo,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            assert pipe is not None
+            self.addCleanup(pipe.close)
+        return process
 
     def cut(self, stream: ssl.SSLSocket) -> bytes:
         try:
