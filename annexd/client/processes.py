@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _READ_BYTES = 65536
+_SIGPIPE = 13  # Python does without it, others end by it
 _STANDARD_PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 
@@ -31,7 +32,9 @@ def spawn(argv: Sequence[str], standard: Mapping[int, int | None], also: Sequenc
     for place in (*posix.environ.get(b"PATH", _STANDARD_PATH).split(b":"), *also):
         path = place + b"/" + argv[0].encode()
         try:
-            return posix.posix_spawn(path, list(argv), posix.environ, file_actions=actions)
+            return posix.posix_spawn(
+                path, list(argv), posix.environ, file_actions=actions, setsigdef=[_SIGPIPE]
+            )
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import posix
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 (the system's Python may be any)
-    posix.write(2, b"this needs Python 3.11 or later, and it runs Python %d.%d\n" % sys.version_info[:2])
-    posix._exit(1)
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _PROGRAM = "git-annex-p2p-annexd"
 
 _TICK_MILLISECONDS = 1000
-_AGAIN_TICKS = 5  # between attempts to listen
 _WAITING_PEERS = 128
 _SESSIONS = 200
 _HANDSHAKE_SECONDS = 20.0
@@ -135,9 +134,7 @@ def _listen_at_last(host: str, port: int, git_annex: _GitAnnex, log: _Log) -> li
         if reason != said:
             log.write(reason)
             said = reason
-        for _ in range(_AGAIN_TICKS):
-            if not git_annex.is_gone():
-                sleep(_TICK_MILLISECONDS / 1000)
+        sleep(_TICK_MILLISECONDS / 1000)
     return []
 
 
