@@ -32,6 +32,7 @@ RETENTION_S = 600
 _WAIT_S = 30.0  # for locks that everybody holds for moments only
 _SIDECAR_VERSION = 10
 _MOST_ENDED = 1000
+_TRIES = 20
 _LONGEST_STAMP = 100
 _TO_READ = os.O_RDONLY | os.O_CREAT
 
@@ -93,12 +94,7 @@ class ContentLocks:
         finish = finish or self.finish
         if self._sidecars:
             return self._claim_by_sidecar(path, finish)
-        self._thaw_for_others(path)
-        try:
-            return self._lock_object(path, exclusive=True, finish=finish)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                self._modes.freeze_object(path)
+        return self._claim_object(path, finish)
 
     def finish(self, path: bytes) -> None:
         """Leave the directory of an object as it should be, or not at all when it is empty."""
@@ -243,11 +239,21 @@ class ContentLocks:
             raise Locked("the content is locked" if exclusive else "the content is being removed")
         return _LockedObject(path, held, no_upgrade, finish)
 
-    def _thaw_for_others(self, path: bytes) -> None:
-        try:
-            self._modes.thaw_object(path)
-        except FileNotFoundError:
-            raise Absent("the content is not here") from None
+    def _claim_object(self, path: bytes, finish: Finish) -> Held:
+        """It must be writable for that, and whoever claims it at the same time protects it again."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._modes.thaw_object(path)
+                return self._lock_object(path, exclusive=True, finish=finish)
+            except FileNotFoundError:
+                raise Absent("the content is not here") from None
+            except PermissionError:
+                if not tries_left:
+                    raise
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    self._modes.freeze_object(path)
+        raise AssertionError
 
 
 class _LockedObject:

@@ -286,6 +286,22 @@ class OnObjectTests(EveryVersion):
             lock(self.layout.sentinal, exclusive=False, seconds=0)
         upgrade.release()
 
+    def test_two_at_once(self) -> None:
+        """One protects the object again before the other has opened it."""
+        open_file, refusals = os.open, [PermissionError(13, "Permission denied")] * 3
+
+        def opened(path: bytes, *how: int) -> int:
+            if path == self.path and refusals:
+                raise refusals.pop()
+            return open_file(path, *how)
+
+        self.patch(os, "open", opened)
+        self.locks.claim(self.path).release()
+        self.assertEqual(refusals, [])
+        refusals += [PermissionError(13, "Permission denied")] * 100
+        self.assertRaises(PermissionError, self.locks.claim, self.path)
+        self.assertEqual(self.modes(), (0o555, 0o444))
+
     def test_shared_repository(self) -> None:
         """Whose umask is strict must not keep the others from the lock that all take."""
         mask = os.umask(0o077)

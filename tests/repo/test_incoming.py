@@ -163,6 +163,7 @@ class UploadTests(IncomingCase):
         def slow(path: bytes, **how: Any) -> FileLock:
             found = self.repository.parts.objects.find(KEY)
             assert found is not None
+            os.chmod(os.path.dirname(found[0]), 0o755)
             os.unlink(found[0])
             return lock(path, **how)
 
@@ -211,6 +212,7 @@ class UploadTests(IncomingCase):
         path = self.repository.parts.layout.object_path(KEY)
 
         def fail(*_: object) -> bool:
+            os.chmod(os.path.dirname(path), 0o755)
             os.rename(path, path + b".old")
             with open(path, "wb") as file:
                 file.write(CONTENT)
