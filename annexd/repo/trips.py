@@ -59,10 +59,6 @@ class Gate:
             self._inside -= 1
             self._changed.notify_all()
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
     def close(self) -> None:
         """For a thread.  Only work that runs already is waited for, never work that waits for a thread."""
         with self._changed:
