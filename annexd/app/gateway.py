@@ -19,7 +19,7 @@ from annexd.app.logs import Printer
 from annexd.app.notify import Notify
 from annexd.app.plan import Current
 from annexd.app.sockets import Claim
-from annexd.errors import AnnexdError
+from annexd.errors import AnnexdError, ConfigError
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
 from annexd.transports.handoff import Door, listen, own_uids
@@ -78,7 +78,8 @@ class Parts:
 class Gateway(Service):
     """
     The daemon as a Twisted service.  ``reactor`` has times, threads and unix
-    sockets; ``when_ready`` is called when clients may come.
+    sockets; ``when_ready`` is called when clients may come, and
+    ``when_impossible`` when they never will.
     """
 
     def __init__(self, reactor: Any, parts: Parts) -> None:
@@ -90,6 +91,7 @@ class Gateway(Service):
         self._stopping = False
         self._on_a_terminal = False
         self.when_ready: Callable[[], None] = lambda: None
+        self.when_impossible: Callable[[ConfigError], None] = lambda error: None
 
     def setServiceParent(self, parent: Any) -> None:
         """Under twistd the parent is where it looks for another log observer than its own."""
@@ -108,6 +110,13 @@ class Gateway(Service):
     def startService(self) -> None:
         """Raises `ConfigError` when the socket cannot be had."""
         super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._start()
+        except ConfigError as error:
+            self.when_impossible(error)
+            raise
+
+    def _start(self) -> None:
         _raise_descriptor_limit()
         self._stopping = False
         self._parts.door.uids = own_uids()  # only now: twistd may have become another user
