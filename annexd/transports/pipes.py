@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from annexd.errors import Refused
+from annexd.flow.kernel import Descriptor
 
 _READ_SIZE = 64 * 1024
 _HIGH_WATER = 64 * 1024
@@ -232,14 +233,14 @@ class PipeTransport:
 
     # --- lending -------------------------------------------------------
 
-    def lend_input(self) -> int:
-        """Stop reading; a duplicate of the descriptor, which the borrower closes."""
+    def lend_input(self) -> Descriptor:
+        """Stop reading; a duplicate of the descriptor."""
         self.pauseProducing()
-        return os.dup(self._inlet.fd)
+        return Descriptor(os.dup(self._inlet.fd))
 
-    def lend_output(self) -> int:
-        """A duplicate of the descriptor, which the borrower closes."""
-        return os.dup(self._outlet.fd)
+    def lend_output(self) -> Descriptor:
+        """A duplicate of the descriptor."""
+        return Descriptor(os.dup(self._outlet.fd))
 
     def call_when_readable(self, callback: Callback) -> None:
         """Once, when the borrowed input has bytes or has ended."""
