@@ -136,6 +136,7 @@ class Case(Pair):
         self.protocol = Listener()
         directlyProvides(self.protocol, IHalfCloseableProtocol)
         self.transport = TlsTransport(self.reactor, connection)
+        self.addCleanup(self.reactor.advance, 2)  # whatever lingers goes
         self.addCleanup(self.transport.abortConnection)
         self.transport.connect(self.protocol)  # type: ignore[arg-type]
 
@@ -382,6 +383,7 @@ class OtherWayRound(SynchronousTestCase):
         self.protocol = Listener()
         directlyProvides(self.protocol, IHalfCloseableProtocol)
         self.transport = TlsTransport(self.reactor, self.connection)  # type: ignore[arg-type]
+        self.addCleanup(self.reactor.advance, 2)  # whatever lingers goes
         self.addCleanup(self.transport.abortConnection)
         self.transport.connect(self.protocol)  # type: ignore[arg-type]
 

@@ -44,6 +44,7 @@ class Case(SynchronousTestCase):
         self.wire = Wire(self.reactor, Deadlines(stall=10))
         self.transport = TlsTransport(self.reactor, self.connection)
         self.transport.connect(self.wire)
+        self.addCleanup(self.reactor.advance, 2)  # whatever lingers goes
         self.addCleanup(self.transport.abortConnection)
 
     def count(self, count: int) -> None:
