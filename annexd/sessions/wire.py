@@ -30,6 +30,9 @@ from annexd.sessions.deadlines import Deadlines
 _HIGH_WATER = 128 * 1024
 """Bytes that have come but that nobody has asked for, at which reading pauses."""
 
+_STRANGERS_LINE = 4096
+"""Enough for an AUTH; what comes behind it waits outside."""
+
 
 class Connection(Port):
     """What a wire asks of its transport; all of Twisted's stream transports have it."""
@@ -68,6 +71,7 @@ class Wire(Protocol):
         self.deadlines = deadlines
         self._clock = clock
         self._framing = Framing()
+        self._high_water = _HIGH_WATER
         self._arrival = Signal(clock)
         self._departure = Signal(clock)
         self._input_over = False
@@ -82,6 +86,11 @@ class Wire(Protocol):
         under way, or leaves it to `receive` (`None`): a small question costs
         half when no coroutine is woken for it.
         """
+
+    def trust(self, trusted: bool) -> None:
+        """Whether the peer is one for whom as much may be kept in memory as peers need."""
+        self._framing.longest = LINE_LIMIT if trusted else _STRANGERS_LINE
+        self._high_water = _HIGH_WATER if trusted else _STRANGERS_LINE
 
     # --- messages ------------------------------------------------------
 
@@ -186,7 +195,7 @@ class Wire(Protocol):
         self._framing.feed(data)
         if self.at_once is not None and self._answered_at_once(self.at_once, len(data)):
             return
-        if self._framing.buffered > _HIGH_WATER and not self._reading_paused:
+        if self._framing.buffered > self._high_water and not self._reading_paused:
             self._reading_paused = True
             self._link.pauseProducing()
         self._arrival.wake()

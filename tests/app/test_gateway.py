@@ -62,6 +62,9 @@ class Listener:
     async def stop(self) -> None:
         self.told.append("stop")
 
+    async def close(self) -> None:
+        self.told.append("close")
+
 
 class Attendant(Listener):
     def __init__(self, told: list[str]) -> None:
@@ -138,7 +141,7 @@ class Life(SynchronousTestCase):
         self.assertEqual([f"unix:{self.socket}", "tls:[::]:1"], self.gateway.listeners())
         self.gateway.reload()
         self.successResultOf(self.stop())
-        self.assertEqual(["start", "reload", "stop"], listener.told)
+        self.assertEqual(["start", "reload", "stop", "close"], listener.told)
 
     def test_attendants(self) -> None:
         """Before the first comes until after the last has left."""
@@ -157,7 +160,7 @@ class Life(SynchronousTestCase):
         activity.end("done")
         self.reactor.advance(1)
         self.successResultOf(stopping)
-        self.assertEqual("stop", listener.told[5])
+        self.assertEqual(["close", "stop"], listener.told[5:])
 
     def test_attendants_of_one_that_cannot_start(self) -> None:
         listener = Listener(ConfigError("the port is taken"))
