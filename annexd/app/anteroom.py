@@ -51,7 +51,7 @@ class Anteroom:
         neighbours = self._by_place.get(visitor.place) if visitor.place is not None else None
         if neighbours and len(neighbours) > max(1, most // _SHARE):
             self._lose(next(iter(neighbours)), "too many come from its address without saying who they are")
-        elif len(self._visitors) > most:
+        while len(self._visitors) > most:
             self.make_room()
 
     def make_room(self) -> None:

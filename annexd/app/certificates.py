@@ -50,10 +50,13 @@ class Certificates:
         self._looked = 0.0
 
     def use(self, wanted: Tls) -> None:
-        """Raises `ConfigError`, and the former ones stay."""
+        """
+        Raises `ConfigError`; then the former ones stay, until the files that
+        are wanted now have changed.
+        """
+        self._wanted = wanted
         self._seen, self._looked = self._stamps(wanted), self._clock.seconds()
         self._identity = load(wanted, self._state)
-        self._wanted = wanted
         # Where it was made just now.
         self._seen = self._stamps(wanted)
 
