@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +55,9 @@ class Listener(Protocol):
 
     async def stop(self) -> None:
         """Let nobody in any more, and let go of those who have not become a session yet."""
+
+    async def close(self) -> None:
+        """Those who are inside have had time enough; until everything has been cleaned up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,8 @@ class Gateway(Service):
             )
             await parts.sessions.drain(seconds)
         await parts.door.close()
+        for listener in parts.listeners:
+            await _whatever_happens(listener, listener.close())
         await parts.directory.close()
         await self._dismiss()
         parts.workers.stop()
@@ -249,13 +254,17 @@ class Gateway(Service):
         if stopping is not None:
             await stopping
         for listener in self._parts.listeners:
-            try:
-                await listener.stop()
-            except CancelledError:
-                raise
-            except Exception:
-                # A bug, which must not keep the repositories from being closed.
-                _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
+            await _whatever_happens(listener, listener.stop())
+
+
+async def _whatever_happens(listener: Listener, act: Awaitable[None]) -> None:
+    """A bug there must not keep the repositories from being closed."""
+    try:
+        await act
+    except CancelledError:
+        raise
+    except Exception:
+        _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
 
 
 def _raise_descriptor_limit() -> None:
