@@ -40,6 +40,6 @@ def parse(text: str) -> Address:
 
 
 def plain_host(host: str) -> str:
-    """A peer's address as everybody writes it: one of IPv4 without the clothes that an IPv6 socket gives it."""
+    """A peer's address as everybody writes it: one of IPv4 without what an IPv6 socket puts before it."""
     mapped = host.lower().removeprefix("::ffff:")
     return mapped if mapped != host.lower() and "." in mapped else host
