@@ -21,13 +21,14 @@ TESTS = $(filter-out tests.soak,$(patsubst tests/%/__init__.py,tests.%,$(wildcar
 
 venv: $(BIN)/.installed
 
-$(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py annexd/client/annexd_shell.py
+$(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py $(wildcard annexd/client/annexd_shell.*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "annexd needs Python 3.11 or later: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo "Python cannot make virtual environments. On Debian, as root: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check \
 	    --config-settings editable_mode=compat -e '.[annex,test,lint]'
 	$(BIN)/python -m compileall -q annexd/client
+	@! command -v cc >/dev/null || $(BIN)/annexd build-shell || true
 	@touch $@
 
 serve: venv

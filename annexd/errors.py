@@ -11,9 +11,26 @@ is a bug: the failure is logged and the session closed.
 class AnnexdError(Exception):
     """Something that annexd foresaw; ``str()`` is a sentence for a user."""
 
+    @property
+    def logged(self) -> str:
+        """The same for the log, which may know more than the peer."""
+        return str(self)
+
 
 class Refused(AnnexdError):
     """The request will not be done; the session goes on with the next one."""
+
+
+class Denied(Refused):
+    """Somebody may not do it; ``logged`` says in full where that is written."""
+
+    def __init__(self, sentence: str, logged: str) -> None:
+        super().__init__(sentence)
+        self._logged = logged
+
+    @property
+    def logged(self) -> str:
+        return self._logged
 
 
 class Absent(Refused):

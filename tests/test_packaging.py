@@ -10,6 +10,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
+from annexd import __version__
+from annexd.client.annexd_shell import VERSION
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 _SECONDS = 300
 
@@ -77,6 +80,7 @@ class Wheel(TestCase):
         self.assertNotIn("twisted/__init__.py", names)
         for module in ("__init__", "tap", "app/cli", "protocol/codec", "repo/layout", "client/annexd_shell"):
             self.assertIn(f"annexd/{module}.py", names)
+        self.assertIn("annexd/client/annexd_shell.c", names)
         scripts = {name.partition(".data/")[2] for name in names if ".data/" in name}
         self.assertIn("scripts/annexd-shell", scripts)
         self.assertIn("data/share/man/man1/annexd.1", scripts)
@@ -94,8 +98,21 @@ class Wheel(TestCase):
         self.assertIn("annexd ", run(bin / "annexd", "--version", cwd=self.scratch))
         self.assertIn("annexd-shell", run(bin / "annexd-shell", "--help", cwd=self.scratch))
 
-    def test_both_versions_are_the_same(self) -> None:
-        from annexd import __version__
-        from annexd.client.annexd_shell import VERSION
+    def test_compiled(self) -> None:
+        """It takes the place of the script; without the package it says so."""
+        wheel = self.build()
+        self.assertIn("-none-any.whl", wheel.name)
+        bin = self.install(wheel)
+        run(bin / "annexd", "build-shell", cwd=self.scratch)
+        shell = bin / "annexd-shell"
+        self.assertEqual(shell.read_bytes()[:4], b"\x7fELF")
+        self.assertEqual(f"annexd-shell {__version__}\n", run(shell, "--version", cwd=self.scratch))
+        (bin / "python").unlink()
+        self.assertEqual(f"annexd-shell {__version__}\n", run(shell, "--version", cwd=self.scratch))
+        moved = bin.parent.rename(self.scratch / "moved") / "bin" / "annexd-shell"
+        done = subprocess.run([moved, "--version"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1))
+        self.assertIn("install it again", done.stderr)
 
+    def test_both_versions_are_the_same(self) -> None:
         self.assertEqual(__version__, VERSION)

@@ -1,6 +1,9 @@
 """
-Who may do what where: the rules of the configuration, and a `Store` that
-keeps to them.
+Who may do what where: principals, rights, rules, and a `Store` that keeps to
+them.  Everything that decides is here, whatever way a peer came in by.
+
+A principal is a text: the name of an SSH user or of an account, or
+``token:NAME``, or ``certificate:NAME``.
 """
 
 from __future__ import annotations
@@ -12,13 +15,13 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Union
 
-from annexd.errors import Refused
+from annexd.errors import Denied
 from annexd.protocol.keys import Key
 from annexd.store import Lease, Outcome, Reader, Store, Writer
 
-READ_ONLY_REFUSAL = "this repository is read-only; write access denied"
-APPEND_ONLY_REFUSAL = "this repository is append-only; removal denied"
-# Clients and scripts know these two sentences from git-annex itself.
+_READ_ONLY = "this repository is read-only; write access denied"
+_APPEND_ONLY = "this repository is append-only; removal denied"
+# Clients and scripts know the beginnings of these sentences from git-annex itself.
 
 
 class Rights(Enum):
@@ -29,30 +32,95 @@ class Rights(Enum):
     APPEND_ONLY = "append-only"
     READ_WRITE = "read-write"
 
-    @property
-    def may_add(self) -> bool:
-        return self in (Rights.APPEND_ONLY, Rights.READ_WRITE)
-
-    @property
-    def may_remove(self) -> bool:
-        return self is Rights.READ_WRITE
+    def allow(self, operation: Operation) -> bool:
+        return _WIDTH[self] >= _WIDTH[_NEEDED[operation]]
 
 
-_BY_WIDTH = list(Rights)
+class Operation(Enum):
+    """What there is to be allowed, by the names that `annexd access check` knows."""
+
+    ENTER = "enter"
+    CHECK = "check"
+    GET = "get"
+    LOCK = "lock"
+    WATCH = "watch"
+    PULL = "pull"
+    PUT = "put"
+    INIT = "init"
+    REMOVE = "remove"
+    PUSH = "push"
 
 
-def stricter(first: Rights, second: Rights) -> Rights:
-    return min(first, second, key=_BY_WIDTH.index)
+_WIDTH = {rights: width for width, rights in enumerate(Rights)}
+_NEEDED = {
+    Operation.ENTER: Rights.READ_ONLY,
+    Operation.CHECK: Rights.READ_ONLY,
+    Operation.GET: Rights.READ_ONLY,
+    # Readers count on the content that they lock; nothing changes by it.
+    Operation.LOCK: Rights.READ_ONLY,
+    Operation.WATCH: Rights.READ_ONLY,
+    Operation.PULL: Rights.READ_ONLY,
+    Operation.PUT: Rights.APPEND_ONLY,
+    Operation.INIT: Rights.APPEND_ONLY,
+    Operation.REMOVE: Rights.READ_WRITE,
+    # A push may rewind branches, which is to remove.
+    Operation.PUSH: Rights.READ_WRITE,
+}
 
 
-def environment_rights(readonly: bool, appendonly: bool) -> Rights:
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What somebody may do in a repository.  ``because`` says which rule says so,
+    for the log; ``hint`` is what the peer learns of that.
+    """
+
+    rights: Rights
+    because: str = ""
+    hint: str = ""
+
+    def require(self, operation: Operation, sentence: str | None = None) -> None:
+        """
+        Raises `Denied`, with ``sentence`` or the one that users of git-annex know.
+        """
+        if not self.rights.allow(operation):
+            sentence = sentence or _sentence(self.rights, operation)
+            raise Denied(sentence + _in_brackets(self.hint), sentence + _in_brackets(self.because))
+
+    def within(self, limits: Verdict) -> Verdict:
+        """The stricter of the two."""
+        return limits if _WIDTH[limits.rights] < _WIDTH[self.rights] else self
+
+
+def _sentence(rights: Rights, operation: Operation) -> str:
+    if rights is Rights.NONE:
+        return "access to this repository is denied"
+    if operation is Operation.INIT:
+        return "this is no git-annex repository yet, and read-only access cannot make it one"
+    return _APPEND_ONLY if (rights, operation) == (Rights.APPEND_ONLY, Operation.REMOVE) else _READ_ONLY
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
+
+
+def environment_limits(readonly: bool, appendonly: bool) -> Verdict:
     """
     What GIT_ANNEX_SHELL_READONLY and GIT_ANNEX_SHELL_APPENDONLY leave; the
-    former wins when both are set, as in git-annex.
+    former wins when both are set, as in git-annex.  Peers are refused in its
+    very words.
     """
     if readonly:
-        return Rights.READ_ONLY
-    return Rights.APPEND_ONLY if appendonly else Rights.READ_WRITE
+        return Verdict(Rights.READ_ONLY, "GIT_ANNEX_SHELL_READONLY")
+    if appendonly:
+        return Verdict(Rights.APPEND_ONLY, "GIT_ANNEX_SHELL_APPENDONLY")
+    return Verdict(Rights.READ_WRITE)
+
+
+TOKEN = "token:"
+CERTIFICATE = "certificate:"
+
+# --- rules ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +135,11 @@ class Rule:
     rights: Rights
     origin: str = ""
 
+    @property
+    def verdict(self) -> Verdict:
+        """A peer may know the line, but not where the file is."""
+        return Verdict(self.rights, self.origin, os.path.basename(self.origin))
+
     def names(self, principal: str) -> bool:
         return any(fnmatchcase(principal, pattern) for pattern in self.users)
 
@@ -74,16 +147,12 @@ class Rule:
         return any(fnmatchcase(os.fsdecode(p), pattern) for p in paths for pattern in self.repositories)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a principal may do in a repository, and which rule says so."""
-
-    rights: Rights
-    because: str
-
-
 class Access:
-    """The rules, in order: the first that names the user and covers the repository decides."""
+    """
+    The rules, in order: the first that names the principal and covers the
+    repository decides.  Whom no rule names may do all that the way in allows,
+    and nothing with a certificate: a CA may know many whom we do not.
+    """
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self._rules = tuple(rules)
@@ -97,70 +166,64 @@ class Access:
         named = [rule for rule in self._rules if rule.names(principal)]
         for rule in named:
             if rule.covers(paths):
-                return Verdict(rule.rights, rule.origin)
+                return rule.verdict
         if named:
-            return Verdict(Rights.NONE, "there are rules for this user, but none for this repository")
-        return Verdict(Rights.READ_WRITE, "there are no rules for this user")
+            return Verdict(Rights.NONE, f"there are rules for {principal}, but none for this repository")
+        if principal.startswith(CERTIFICATE):
+            return Verdict(Rights.NONE, f"no rule names {principal}")
+        return Verdict(Rights.READ_WRITE, f"no rule names {principal}")
 
     def rights(self, principal: str, *paths: bytes) -> Rights:
         return self.verdict(principal, *paths).rights
 
 
-def restricted(store: Store, rights: Rights) -> Store:
+# --- stores --------------------------------------------------------------------
+
+
+def restricted(store: Store, verdict: Verdict) -> Store:
     """``store`` for a caller with these rights."""
-    return store if rights is Rights.READ_WRITE else _Restricted(store, rights)
+    return store if verdict.rights is Rights.READ_WRITE else _Restricted(store, verdict)
 
 
 class _Restricted:
     """A `Store` that does less than the one it wraps."""
 
-    def __init__(self, store: Store, rights: Rights) -> None:
+    def __init__(self, store: Store, verdict: Verdict) -> None:
         self._store = store
-        self._rights = rights
+        self._verdict = verdict
 
     @property
     def uuid(self) -> bytes:
         return self._store.uuid
 
-    def _check_readable(self) -> None:
-        if self._rights is Rights.NONE:
-            raise Refused("access to this repository is denied")
-
     async def present(self, key: Key) -> bool:
-        self._check_readable()
+        self._verdict.require(Operation.CHECK)
         return await self._store.present(key)
 
     def present_now(self, key: Key) -> bool | None:
-        return None if self._rights is Rights.NONE else self._store.present_now(key)
+        return self._store.present_now(key) if self._verdict.rights.allow(Operation.CHECK) else None
 
     async def lock(self, key: Key) -> Lease:
-        """Readers may lock: the content that they count on stays a while, nothing changes."""
-        self._check_readable()
+        self._verdict.require(Operation.LOCK)
         return await self._store.lock(key)
 
     async def remove(self, key: Key, before: int | None = None) -> Outcome:
-        self._check_readable()
-        if not self._rights.may_add:
-            raise Refused(READ_ONLY_REFUSAL)
-        if not self._rights.may_remove:
-            raise Refused(APPEND_ONLY_REFUSAL)
+        self._verdict.require(Operation.REMOVE)
         return await self._store.remove(key, before)
 
     async def timestamp(self) -> int:
         return await self._store.timestamp()
 
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
-        self._check_readable()
+        self._verdict.require(Operation.GET)
         return await self._store.read(key, offset, file)
 
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
-        self._check_readable()
-        if not self._rights.may_add:
-            raise Refused(READ_ONLY_REFUSAL)
+        self._verdict.require(Operation.PUT)
         return await self._store.write(key, file)
 
     async def changes(self) -> tuple[bytes, ...]:
-        self._check_readable()
+        self._verdict.require(Operation.WATCH)
         return await self._store.changes()
 
     async def close(self) -> None:

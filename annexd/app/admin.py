@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -22,12 +22,15 @@ from annexd.sessions.activity import Activity
 _log = Logger()
 
 
-Stop = Callable[[], None]
+Stop = Callable[[str], None]
+"""Ends a session now; what is under way is lost, for the reason given."""
 
 _WAITING = ("", "NOTIFYCHANGE")
 # Nothing is lost when a session ends while it does this.
 
 _POLL_S = 0.05
+_LAST_S = 5.0
+# For a thread that moves bytes, or a disk, to come to an end.
 
 
 class Sessions:
@@ -45,7 +48,14 @@ class Sessions:
         self._stops: dict[int, Stop] = {}
         self._last_id = 0
 
-    def open(self, principal: str, repository: bytes, transport: str, stop: Stop | None = None) -> Activity:
+    def open(
+        self,
+        principal: str,
+        repository: bytes,
+        transport: str,
+        stop: Stop | None = None,
+        address: str = "",
+    ) -> Activity:
         """
         ``stop`` ends the session when the daemon does.  Raises `Unavailable`
         when there are too many.
@@ -53,7 +63,7 @@ class Sessions:
         if len(self._open) >= self.most:
             raise Unavailable(f"annexd serves {self.most} sessions already, try again later")
         self._last_id += 1
-        activity = Activity(self._clock, self._last_id, principal, repository, transport)
+        activity = Activity(self._clock, self._last_id, principal, repository, transport, address)
         activity.detailed = self.detailed
         self._open[activity.id] = activity
         if stop is not None:
@@ -84,16 +94,41 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """
         Stop the sessions that do nothing, and those that do something as soon
-        as they have done it; returns when all have ended or the time is over.
+        as they have done it; when the time is over, all others.  Returns when
+        they have ended, or do not end.
         """
         end = self._clock.seconds() + seconds
-        while True:
+        while self._open and self._clock.seconds() < end + _LAST_S:
+            over = self._clock.seconds() >= end
             for activity in self:
-                if activity.verb in _WAITING and (stop := self._stops.pop(activity.id, None)):
-                    stop()
-            if not self._open or self._clock.seconds() >= end:
-                return
-            await deferLater(self._clock, _POLL_S)
+                if (over or activity.verb in _WAITING) and (stop := self._stops.pop(activity.id, None)):
+                    stop("annexd stops")
+            if self._open:
+                await deferLater(self._clock, _POLL_S)
+
+    def visits(self) -> set[tuple[str, bytes]]:
+        """Principals, each with the name of a repository where it is."""
+        return {(activity.principal, activity.repository) for activity in self._open.values()}
+
+    def stop(self, principal: str, reason: str, repository: bytes | None = None) -> int:
+        """End the sessions of ``principal``, in one repository or in all; how many there were."""
+        stops = [
+            stop
+            for activity in self
+            if activity.principal == principal
+            and repository in (None, activity.repository)
+            and (stop := self._stops.get(activity.id))
+        ]
+        for stop in stops:
+            stop(reason)
+        if stops:
+            _log.info(
+                "{count} sessions of {principal} end: {reason}",
+                count=len(stops),
+                principal=clean(principal),
+                reason=reason,
+            )
+        return len(stops)
 
     def __iter__(self) -> Iterator[Activity]:
         return iter(list(self._open.values()))
@@ -106,7 +141,8 @@ class Control:
     """
     Answers what `annexd` asks through the socket, with JSON documents.
     ``listeners`` and ``repositories`` are asked each time, ``reload`` raises
-    `AnnexdError` when the new configuration cannot be used.
+    `AnnexdError` when the new configuration cannot be used, ``check_tokens``
+    notices what has become of them, and ``where`` says what files are used.
     """
 
     def __init__(
@@ -116,22 +152,34 @@ class Control:
         listeners: Callable[[], list[str]],
         repositories: Callable[[], Mapping[bytes, int]],
         reload: Callable[[], str],
+        check_tokens: Callable[[], Awaitable[None]],
+        where: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._clock = clock
         self._sessions = sessions
         self._listeners = listeners
         self._repositories = repositories
         self._reload = reload
+        self._check_tokens = check_tokens
+        self._where = where
         self._since = clock.seconds()
 
-    def answer(self, kind: bytes, fields: Mapping[bytes, bytes]) -> bytes:
-        """``kind`` is ``status`` or ``reload``; an object with ``error`` when it did not work."""
+    async def answer(self, kind: bytes, fields: Mapping[bytes, bytes]) -> bytes:
+        """
+        ``kind`` is ``status``, ``reload``, ``tokens`` or ``where``; an object
+        with ``error`` when it did not work.
+        """
         try:
             match kind:
                 case b"status":
                     document = self.status()
                 case b"reload":
                     document = {"reloaded": self._reload()}
+                case b"tokens":
+                    await self._check_tokens()
+                    document = {"checked": "tokens"}
+                case b"where":
+                    document = dict(self._where())
                 case _:
                     document = {"error": f"this daemon does not know the request {clean(kind)}"}
         except AnnexdError as error:

@@ -6,20 +6,29 @@ import os
 from collections.abc import Mapping
 from typing import IO, Any
 
+from twisted.logger import Logger, globalLogPublisher
+
 from annexd.app.admin import Control, Sessions
+from annexd.app.audit import AUDIT, Audit
 from annexd.app.gateway import Gateway, Parts
 from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
 from annexd.app.notify import Notify
+from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
 from annexd.app.shell import Shell
+from annexd.app.state import state_directory
+from annexd.app.token_file import TokenFile
+from annexd.app.tokens import Tokens
 from annexd.flow.workers import ThreadedWorkers
 from annexd.repo.changes import InotifyWatch
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory
 from annexd.router.places import Place
 from annexd.transports.handoff import Door, Handoff, own_uids
+
+_audit = Logger(namespace=AUDIT)
 
 
 def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] | None) -> Gateway:
@@ -42,14 +51,31 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         )
 
     directory = Directory(reactor, workers.disk, open_repository, current.config.served)
-    sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.log_level == "debug")
+    sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.tells_all)
+    state = state_directory(daemon.state_directory, environ)
+    tokens = Tokens(
+        reactor,
+        workers.disk,
+        TokenFile(state),
+        sessions,
+        directory.same,
+        lambda: GitAnnexTokens(current.config.served),
+    )
     shell = Shell(Host(reactor, directory, sessions, current))
 
     async def answer(handoff: Handoff) -> None:
         if handoff.kind == b"shell":
-            await shell.answer(HandedOver(reactor, handoff))
+            asked = HandedOver(reactor, handoff)
+            _audit.debug(
+                "{event} of {principal} from {address}",
+                event="login",
+                principal=asked.principal,
+                address=asked.address,
+                transport=asked.transport,
+            )
+            await shell.answer(asked)
         else:
-            handoff.answer_json(control.answer(handoff.kind, handoff.fields))
+            handoff.answer_json(await control.answer(handoff.kind, handoff.fields))
 
     made = Gateway(
         reactor,
@@ -62,7 +88,22 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             door=Door(reactor, answer, own_uids(), current.deadlines.handshake),
             notify=Notify(environ),
             printer=None if log is None else printer(daemon.log_format, daemon.log_level, environ, log),
+            attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens),
         ),
     )
-    control = Control(reactor, sessions, made.listeners, directory.opened, made.reload)
+    control = Control(
+        reactor,
+        sessions,
+        made.listeners,
+        directory.opened,
+        made.reload,
+        tokens.check,
+        lambda: _where(state, current),
+    )
     return made
+
+
+def _where(state: str, current: Current) -> dict[str, Any]:
+    """For those who change what the daemon reads."""
+    served = [{"path": os.fsdecode(one.path), "nested": one.nested} for one in current.config.served]
+    return {"state": state, "config": current.plan.file, "served": served}

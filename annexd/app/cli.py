@@ -7,11 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from annexd import __version__
 from annexd.app import tables
 from annexd.app.asking import ask
 from annexd.app.sockets import asking_socket
+from annexd.app.verbs import add_verbs
 from annexd.errors import AnnexdError, ConfigError
 
 DEFAULT_CONFIG = "/etc/annexd.toml"
@@ -78,6 +80,15 @@ def _check_config(options: argparse.Namespace) -> int:
     return 0
 
 
+def _build_shell(options: argparse.Namespace) -> int:
+    from annexd.app.building import beside, build_shell
+
+    output = Path(options.output) if options.output else beside(sys.argv[0])
+    build_shell(output, os.environ)
+    print(f"{output} is a compiled program now")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="annexd",
@@ -96,6 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"by default {DEFAULT_CONFIG}"
     )
+    build = _add(
+        commands,
+        "build-shell",
+        _build_shell,
+        "compile annexd-shell, so that it starts sooner and a session needs less memory; needs a C compiler",
+    )
+    build.add_argument(
+        "--output",
+        metavar="PATH",
+        help="where the program is to be; by default it takes the place of the annexd-shell beside annexd",
+    )
+    add_verbs(commands, _add, _SOCKET_HELP)
     return parser
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annexd.app import values
-from annexd.app.access import Rights, Rule
-from annexd.app.lines import Lines
+from annexd.app.access import Rule
+from annexd.app.lines import Lines, Where
+from annexd.app.rules import rules
 from annexd.app.values import Parser
 from annexd.errors import ConfigError
 from annexd.router.places import Served
@@ -29,6 +30,9 @@ class Daemon:
 
     log_format: str = "human"
     log_level: str = "info"
+    log_checks: bool = False
+    """A line for each CHECKPRESENT, too: clients ask for every key that they come by."""
+
     fsync: bool = True
     """Unless a repository says otherwise: content is on the disk before it is acknowledged."""
 
@@ -40,6 +44,17 @@ class Daemon:
     max_sessions: int = 10_000
     """More are refused, so that those inside do not run out of file descriptors."""
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether sessions report requests that are too many to be of interest."""
+        return self.log_level == "debug" or (self.log_checks and self.log_level == "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    file: str | None = None
+    """Gets who came and what they changed, or were not let; nothing does where it is `None`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -47,6 +62,7 @@ class Config:
     deadlines: Deadlines = field(default_factory=Deadlines)
     served: tuple[Served, ...] = ()
     rules: tuple[Rule, ...] = ()
+    audit: Audit = field(default_factory=Audit)
 
 
 _DAEMON: Mapping[str, Parser] = {
@@ -54,6 +70,7 @@ _DAEMON: Mapping[str, Parser] = {
     "state-directory": values.path,
     "log-format": values.one_of("human", "json"),
     "log-level": values.one_of("debug", "info", "warn", "error"),
+    "log-checks": values.boolean,
     "fsync": values.boolean,
     "git-annex": values.text,
     "disk-threads": values.whole(1, 256),
@@ -67,14 +84,14 @@ _DEADLINES: Mapping[str, Parser] = {
     "lock": values.duration(above=0),
     "drain": values.duration(),
 }
-_REPOSITORY: Mapping[str, Parser] = {"path": values.path, "fsync": values.boolean}
-_REPOSITORIES: Mapping[str, Parser] = {"directory": values.path, "fsync": values.boolean}
-_ACCESS: Mapping[str, Parser] = {
-    "users": values.texts,
-    "repositories": values.texts,
-    "rights": values.one_of(*(rights.value for rights in Rights)),
+_REPOSITORY: Mapping[str, Parser] = {
+    "path": values.path,
+    "fsync": values.boolean,
+    "git-annex-tokens": values.boolean,
 }
-_TABLES = ("daemon", "deadlines", "repository", "repositories", "access")
+_REPOSITORIES: Mapping[str, Parser] = {"directory": values.path, "fsync": values.boolean}
+_AUDIT: Mapping[str, Parser] = {"file": values.path}
+_TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit")
 
 
 def read(file: str) -> Config:
@@ -119,26 +136,23 @@ class _Reading:
         deadlines = Deadlines(**self.table(("deadlines",), self.document.get("deadlines", {}), _DEADLINES))
         served = [self.served(where, given, daemon) for where, given in self.tables("repository")]
         served += [self.served(where, given, daemon) for where, given in self.tables("repositories")]
-        rules = [self.rule(where, given) for where, given in self.tables("access")]
-        return Config(daemon, deadlines, tuple(filter(None, served)), tuple(filter(None, rules)))
+        audit = Audit(**self.table(("audit",), self.document.get("audit", {}), _AUDIT))
+        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit)
 
-    def served(self, where: tuple[str | int, ...], given: object, daemon: Daemon) -> Served | None:
+    def served(self, where: Where, given: object, daemon: Daemon) -> Served | None:
         nested = where[0] == "repositories"
         needed = "directory" if nested else "path"
         found = self.table(where, given, _REPOSITORIES if nested else _REPOSITORY, needed)
         if needed not in found:
             return None
-        return Served(os.fsencode(found[needed]), nested, found.get("fsync", daemon.fsync))
+        return Served(
+            os.fsencode(found[needed]),
+            nested,
+            found.get("fsync", daemon.fsync),
+            found.get("git_annex_tokens", False),
+        )
 
-    def rule(self, where: tuple[str | int, ...], given: object) -> Rule | None:
-        found = self.table(where, given, _ACCESS, "users", "rights")
-        if not {"users", "rights"} <= found.keys():
-            return None
-        origin = f"{self.file}:{self.lines.of(where)}"
-        repositories = tuple(found.get("repositories", ("*",)))
-        return Rule(tuple(found["users"]), repositories, Rights(found["rights"]), origin)
-
-    def tables(self, name: str) -> list[tuple[tuple[str | int, ...], object]]:
+    def tables(self, name: str) -> list[tuple[Where, object]]:
         """An array of tables: where each is, and what it is."""
         given = self.document.get(name, [])
         if not isinstance(given, list):
@@ -146,9 +160,7 @@ class _Reading:
             return []
         return [((name, index), item) for index, item in enumerate(given)]
 
-    def table(
-        self, where: tuple[str | int, ...], given: object, known: Mapping[str, Parser], *needed: str
-    ) -> dict[str, Any]:
+    def table(self, where: Where, given: object, known: Mapping[str, Parser], *needed: str) -> dict[str, Any]:
         """The values that are right, under their names in Python; complains about the rest."""
         if not isinstance(given, dict):
             self.wrong(where, f"{where[0]} must be a table")
@@ -166,6 +178,8 @@ class _Reading:
                 self.wrong(where, f"{where[0]}.{key} is missing")
         return found
 
-    def wrong(self, where: tuple[str | int, ...], sentence: str) -> None:
-        line = self.lines.of(where)
-        self.errors.append((line, f"{self.file}:{line}: {sentence}"))
+    def wrong(self, where: Where, sentence: str) -> None:
+        self.errors.append((self.lines.of(where), f"{self.origin(where)}: {sentence}"))
+
+    def origin(self, where: Where) -> str:
+        return f"{self.file}:{self.lines.of(where)}"

@@ -26,6 +26,19 @@ from annexd.transports.handoff import Door, listen
 _log = Logger()
 
 
+class Attendant(Protocol):
+    """Something that is there for as long as the daemon."""
+
+    def start(self) -> None:
+        """Before anybody comes.  Raises `ConfigError` when it cannot."""
+
+    def reload(self) -> None:
+        """The configuration has been read again."""
+
+    async def stop(self) -> None:
+        """Nobody is inside any more."""
+
+
 class Listener(Protocol):
     """A way in for peers, beside the unix socket."""
 
@@ -58,6 +71,7 @@ class Parts:
     """Where the log goes; `None` when whoever started the daemon sees to that."""
 
     listeners: Sequence[Listener] = ()
+    attendants: Sequence[Attendant] = ()
 
 
 class Gateway(Service):
@@ -94,15 +108,16 @@ class Gateway(Service):
         _raise_descriptor_limit()
         self._claim = Claim(self._parts.socket)
         try:
+            for attendant in self._parts.attendants:
+                attendant.start()
             self._port = listen(self._reactor, self._parts.socket, self._parts.door)
             for listener in self._parts.listeners:
                 listener.start()
         except BaseException:
             # Whoever started us may go on without us, so nothing stays behind.
-            Deferred.fromCoroutine(self._stop_listening())
+            Deferred.fromCoroutine(self._give_up())
             self._claim.release()
             raise
-        self._parts.workers.start()
         self._former_hangup = signal.signal(signal.SIGHUP, self._hung_up)
         # A turn later, when the reactor also heeds signals: a SIGTERM may follow at once.
         self._reactor.callWhenRunning(self._reactor.callLater, 0, self._ready)
@@ -126,10 +141,10 @@ class Gateway(Service):
         config = parts.current.config
         parts.directory.reload(config.served)
         parts.sessions.most = config.daemon.max_sessions
-        parts.sessions.detailed = config.daemon.log_level == "debug"
+        parts.sessions.detailed = config.daemon.tells_all
         parts.door.handshake = config.deadlines.handshake
-        for listener in parts.listeners:
-            listener.reload()
+        for part in (*parts.attendants, *parts.listeners):
+            part.reload()
         if parts.printer is not None:
             parts.printer.use(config.daemon.log_format, config.daemon.log_level)
         sentence = f"{parts.current.plan.file or 'the command line'} is in effect for new sessions"
@@ -179,9 +194,18 @@ class Gateway(Service):
             await parts.sessions.drain(seconds)
         await parts.door.close()
         await parts.directory.close()
+        await self._dismiss()
         parts.workers.stop()
         self._claim.release()
         _log.info("stopped")
+
+    async def _give_up(self) -> None:
+        await self._stop_listening()
+        await self._dismiss()
+
+    async def _dismiss(self) -> None:
+        for attendant in reversed(self._parts.attendants):
+            await attendant.stop()
 
     async def _stop_listening(self) -> None:
         port, self._port = self._port, None

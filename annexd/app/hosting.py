@@ -13,10 +13,11 @@ from typing import Any, Callable
 
 from twisted.logger import Logger
 
-from annexd.app.access import READ_ONLY_REFUSAL, Rights, restricted, stricter
+from annexd.app.access import Operation, Rights, Verdict, restricted
 from annexd.app.admin import Sessions
+from annexd.app.logs import clean
 from annexd.app.plan import Current
-from annexd.errors import AnnexdError, FramingError, PeerLost, Refused
+from annexd.errors import AnnexdError, Denied, FramingError, PeerLost, Refused
 from annexd.flow.signal import first_of
 from annexd.protocol.codec import encode
 from annexd.protocol.messages import Changed
@@ -47,11 +48,14 @@ class Guest:
     principal: str
     transport: str
     place: Place
-    rights: Rights
-    """Of the configuration and what the transport itself limits, together."""
+    verdict: Verdict
+    """Of the rules and of what limits the way in, together."""
 
-    configured: Rights
-    """Of the configuration alone."""
+    ruled: Verdict
+    """Of the rules alone."""
+
+    address: str = ""
+    """Where the peer is, as far as that is known."""
 
 
 class Host:
@@ -80,17 +84,23 @@ class Host:
         path: bytes,
         home: bytes | None = None,
         limits: Rights = Rights.READ_WRITE,
+        limited_by: str | None = None,
+        address: str = "",
     ) -> Guest:
         """
         Raises `Refused`.  Who may not enter learns no more than that nothing
-        is served there.
+        is served there.  ``limits`` are those of the way in, or of the token
+        that opened it; ``limited_by`` says to the log what they are, where the
+        principal's name does not.
         """
         place = await self._directory.locate(path, home)
-        verdict = self._current.access.verdict(principal, *place.aliases)
-        if verdict.rights is Rights.NONE:
-            _log.info("{principal} may not enter: {because}", principal=principal, because=verdict.because)
-            raise Refused(f"no repository is served at {shown(path)}")
-        return Guest(principal, transport, place, stricter(verdict.rights, limits), verdict.rights)
+        ruled = self._current.access.verdict(principal, *place.aliases)
+        hint = clean(principal) if limited_by is None else ""
+        verdict = ruled.within(Verdict(limits, limited_by or hint, hint))
+        if not verdict.rights.allow(Operation.ENTER):
+            sentence = f"no repository is served at {shown(path)}"
+            raise Denied(sentence, f"{sentence} for {clean(principal)} ({verdict.because})")
+        return Guest(principal, transport, place, verdict, ruled, address)
 
     async def visit(self, guest: Guest) -> Visit[Repository]:
         return await self._directory.visit(guest.place)
@@ -113,7 +123,7 @@ class Host:
         without ``git`` there is no CONNECT.
         """
         with await self.visit(guest) as repository:
-            store = chosen(repository, uuid, Caller(client, guest.principal), guest.rights)
+            store = chosen(repository, uuid, Caller(client, guest.principal), guest.verdict)
             with self._connected(guest, connect) as (wire, activity):
                 access = self._git_access(guest) if git else None
                 await _serve(wire, store, activity, access, notice)
@@ -122,13 +132,17 @@ class Host:
     async def announce(self, guest: Guest, connect: Connect, uuid: bytes | None = None) -> None:
         """A line for each change of a ref, until the client hangs up."""
         with await self.visit(guest) as repository:
-            store = chosen(repository, uuid, Caller(b"", guest.principal), guest.rights)
+            store = chosen(repository, uuid, Caller(b"", guest.principal), guest.verdict)
             with self._connected(guest, connect) as (wire, activity):
                 await _announce(wire, store, activity)
 
     def _git_access(self, guest: Guest) -> GitAccess:
         """For CONNECT, where git-annex is stricter than with git's own verbs."""
-        refusal = None if guest.rights is Rights.READ_WRITE else READ_ONLY_REFUSAL
+        refusal: Refused | None = None
+        try:
+            guest.verdict.require(Operation.PUSH)
+        except Denied as error:
+            refusal = error
         return GitAccess(self.reactor, guest.place.git_dir, refusal)
 
     @contextmanager
@@ -136,11 +150,17 @@ class Host:
         """The peer as a wire, and an entry in the list of sessions."""
         wire: Wire | None = None
 
-        def stop(reason: str = "annexd stops") -> None:
+        stopped = ""
+
+        def stop(reason: str) -> None:
+            nonlocal stopped
+            stopped = stopped or reason
             if wire is not None:
                 wire.abort(PeerLost(reason))
 
-        activity = self._sessions.open(guest.principal, guest.place.name, guest.transport, stop)
+        activity = self._sessions.open(
+            guest.principal, guest.place.name, guest.transport, stop, guest.address
+        )
         reason = ""
         try:
             wire = connect()
@@ -148,7 +168,7 @@ class Host:
             wire.hang_up()
         except BaseException as error:
             # Not hang_up: a peer that takes nothing would never be let go.
-            reason = str(error) or "the peer went away"
+            reason = stopped or str(error) or "the peer went away"
             stop(reason)
             raise
         finally:
@@ -158,13 +178,13 @@ class Host:
 # --- which store -------------------------------------------------------------
 
 
-def chosen(repository: Repository, uuid: bytes | None, caller: Caller, rights: Rights) -> Store:
+def chosen(repository: Repository, uuid: bytes | None, caller: Caller, verdict: Verdict) -> Store:
     """The store that a session is for: here ``uuid`` says which."""
     check_uuid(repository, uuid)
     unserved = repository.parts.unserved
     if unserved is not None:
         raise Refused(unserved)
-    return restricted(repository.store(caller), rights)
+    return restricted(repository.store(caller), verdict)
 
 
 def check_uuid(repository: Repository, uuid: bytes | None) -> None:
@@ -202,6 +222,7 @@ async def _announce(wire: Wire, store: Store, activity: Activity) -> None:
         activity.end("done")
     finally:
         await store.close()
+    await _heard(wire)
 
 
 async def _heard(wire: Wire) -> None:

@@ -6,7 +6,11 @@ import os
 from collections.abc import Mapping
 
 _STAND_IN = b"# annexd-shell:"
-# How the file begins that may be installed under the name of git-annex-shell.
+# In the beginning of the script, and somewhere in the compiled program, which
+# may be installed under the name of git-annex-shell.
+
+_LOOKED_AT = 1 << 20
+# The compiled program is much smaller, and git-annex's much larger.
 
 
 def installed_shell(git_annex: bytes, environ: Mapping[bytes, bytes]) -> bytes | None:
@@ -20,13 +24,14 @@ def installed_shell(git_annex: bytes, environ: Mapping[bytes, bytes]) -> bytes |
     for place in places:
         path = os.path.join(os.path.abspath(place), b"git-annex-shell")
         try:
-            if os.access(path, os.X_OK) and not _is_ours(path):
+            if os.access(path, os.X_OK) and not is_stand_in(path):
                 return path
         except OSError:
             continue
     return None
 
 
-def _is_ours(path: bytes) -> bool:
+def is_stand_in(path: bytes | str) -> bool:
+    """Whether the program at ``path`` is annexd-shell, whatever its name; raises `OSError`."""
     with open(path, "rb") as file:
-        return _STAND_IN in file.read(64)
+        return _STAND_IN in file.read(_LOOKED_AT)

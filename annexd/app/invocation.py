@@ -9,6 +9,7 @@ import pwd
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from annexd.app.logs import clean
 from annexd.errors import Refused
 from annexd.sessions.command import Environment
 from annexd.sessions.wire import Wire
@@ -25,6 +26,10 @@ class Invocation(Protocol):
     @property
     def transport(self) -> str:
         """Its name, for logs."""
+
+    @property
+    def address(self) -> str:
+        """Where the client is, for logs; empty when that is not known."""
 
     @property
     def line(self) -> bytes:
@@ -61,6 +66,7 @@ class HandedOver:
         self._reactor = reactor
         self._handoff = handoff
         self.principal = _principal(handoff)
+        self.address = _address(handoff)
         self.line = handoff.fields.get(b"command", b"")
         self.environment = Environment.of(handoff.fields)
         self.accept = handoff.answer_wait
@@ -86,3 +92,8 @@ def _principal(handoff: Handoff) -> str:
         return pwd.getpwuid(handoff.uid).pw_name
     except KeyError:
         return f"uid{handoff.uid}"
+
+
+def _address(handoff: Handoff) -> str:
+    """The first word of what sshd says of the connection."""
+    return clean(handoff.fields.get(b"connection", b"").partition(b" ")[0])

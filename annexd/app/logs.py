@@ -28,6 +28,7 @@ _REQUEST_FIELDS = (
     "principal",
     "repository",
     "transport",
+    "address",
     "verb",
     "key",
     "bytes",
@@ -64,7 +65,7 @@ class Lines:
         if self._journal:
             prefix = f"<{_PRIORITIES[level]}>"
         else:
-            prefix = f"{_moment(event)} {level:<5} "
+            prefix = f"{moment(event)} {level:<5} "
         text = _request(event) if event.get("log_namespace") == REQUEST else clean(formatEvent(event))
         lines = [text, *_traceback(event)]
         return "\n".join(prefix + line for line in lines)
@@ -128,7 +129,7 @@ def _request(event: LogEvent) -> str:
 
 def _json(event: LogEvent) -> str:
     """Every value is text or a number; a line has no control character."""
-    found: dict[str, Any] = {"time": _moment(event), "level": _NAMES[event["log_level"]]}
+    found: dict[str, Any] = {"time": moment(event), "level": _NAMES[event["log_level"]]}
     if event.get("log_namespace") == REQUEST:
         found["event"] = "request"
         for name in _REQUEST_FIELDS:
@@ -150,5 +151,6 @@ def _traceback(event: LogEvent) -> list[str]:
     return [f"    {clean(line)}" for line in failure.getTraceback().splitlines()]
 
 
-def _moment(event: LogEvent) -> str:
+def moment(event: LogEvent) -> str:
+    """ISO 8601, in UTC."""
     return datetime.fromtimestamp(event["log_time"], UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

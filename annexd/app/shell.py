@@ -6,7 +6,8 @@ import os
 
 from twisted.logger import Logger
 
-from annexd.app.access import READ_ONLY_REFUSAL, Rights, environment_rights
+from annexd.app.access import Operation, environment_limits
+from annexd.app.audit import AUDIT
 from annexd.app.hosting import Guest, Host, check_uuid
 from annexd.app.installed import installed_shell
 from annexd.app.invocation import Invocation
@@ -18,6 +19,7 @@ from annexd.sessions.command import ConfigList, Delegated, Git, Nothing, NotifyC
 from annexd.sessions.wire import Wire
 
 _log = Logger()
+_audit = Logger(namespace=AUDIT)
 
 _INIT_S = 120.0
 
@@ -37,8 +39,19 @@ class Shell:
                 "{command} of {principal}: {reason}",
                 principal=clean(asked.principal),
                 command=shown(asked.line),
-                reason=str(error),
+                reason=error.logged,
             )
+            if isinstance(error, Refused):
+                _audit.debug(
+                    "{command} of {principal} is refused",
+                    event="refused",
+                    principal=asked.principal,
+                    transport=asked.transport,
+                    address=asked.address,
+                    command=shown(asked.line),
+                    result="refused",
+                    reason=error.logged,
+                )
             raise
 
     async def _answer(self, asked: Invocation) -> None:
@@ -49,8 +62,16 @@ class Shell:
             asked.finish(0)
             return
         path, home = environment.path(wanted), environment.home or None
-        limits = environment_rights(environment.readonly, environment.appendonly)
-        guest = await self._host.admit(asked.principal, asked.transport, path, home, limits)
+        limits = environment_limits(environment.readonly, environment.appendonly)
+        guest = await self._host.admit(
+            asked.principal,
+            asked.transport,
+            path,
+            home,
+            limits.rights,
+            limited_by=limits.because,
+            address=asked.address,
+        )
         match wanted:
             case Talk():
                 await self._talk(asked, guest, wanted)
@@ -102,8 +123,7 @@ class Shell:
             return
         if asked.environment.readonly:
             raise Refused("Action blocked by GIT_ANNEX_SHELL_READONLY")
-        if not guest.rights.may_add:
-            raise Refused("this is no git-annex repository yet, and read-only access cannot make it one")
+        guest.verdict.require(Operation.INIT)
         asked.accept()
         await repository.ledger.run(_init_blocking, repository)
         await repository.refresh()
@@ -117,16 +137,16 @@ class Shell:
         anybody from pushing, and lines that count on that go on to work; the
         rights of the configuration do.
         """
-        if wanted.service == b"receive-pack" and guest.configured is not Rights.READ_WRITE:
-            raise Refused(READ_ONLY_REFUSAL)
-        _log_run(guest, b"git-" + wanted.service)
+        if wanted.service == b"receive-pack":
+            guest.ruled.require(Operation.PUSH)
+        _log_run(guest, b"git-" + wanted.service, changes=wanted.service == b"receive-pack")
         asked.run((b"git", wanted.service, guest.place.git_dir))
 
     def _delegate(self, asked: Invocation, guest: Guest, wanted: Delegated) -> None:
-        rights = guest.configured
-        adds = wanted.verb in command.ADDERS and rights.may_add
-        if wanted.verb not in command.READERS and not adds and rights is not Rights.READ_WRITE:
-            raise Refused(f"{wanted.verb.decode()} is not allowed with {rights.value} access")
+        needed = Operation.PUT if wanted.verb in command.ADDERS else Operation.REMOVE
+        if wanted.verb not in command.READERS:
+            sentence = f"{wanted.verb.decode()} is not allowed with {guest.ruled.rights.value} access"
+            guest.ruled.require(needed, sentence)
         program = os.fsencode(self._host.current.config.daemon.git_annex)
         installed = installed_shell(program, os.environb)
         if installed is None:
@@ -135,17 +155,22 @@ class Shell:
         # It compares the text with GIT_ANNEX_SHELL_DIRECTORY once more.
         confined = asked.environment.directory is not None
         path = asked.environment.path(wanted) if confined else guest.place.git_dir
-        _log_run(guest, wanted.verb)
+        _log_run(guest, wanted.verb, changes=wanted.verb not in command.READERS)
         asked.run((installed, wanted.verb, path, *wanted.arguments))
 
 
-def _log_run(guest: Guest, verb: bytes) -> None:
-    _log.info(
+def _log_run(guest: Guest, verb: bytes, changes: bool) -> None:
+    """How it ends is not ours to see."""
+    log = _audit if changes else _log
+    log.info(
         "{verb} by {principal} in {repository}",
         verb=verb.decode(),
+        event=verb.decode(),
         principal=clean(guest.principal),
         repository=clean(guest.place.name),
         transport=guest.transport,
+        address=guest.address,
+        result="begun",
     )
 
 

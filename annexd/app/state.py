@@ -7,21 +7,32 @@ from collections.abc import Mapping
 
 from annexd.errors import ConfigError
 
+SYSTEM_STATE = "/var/lib/annexd"
+
 
 def state_directory(configured: str | None, environ: Mapping[str, str]) -> str:
     """
-    ``daemon.state-directory``, else what systemd gives, else the user's own
-    place for such things (/var/lib/annexd for root).
+    ``daemon.state-directory``, else what systemd gives, else /var/lib/annexd
+    for root and for whom that belongs to, else the user's own place for such
+    things.
     """
     if configured:
         return configured
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return given
-    if os.geteuid() == 0:
-        return "/var/lib/annexd"
+    if os.geteuid() == 0 or _is_own(SYSTEM_STATE):
+        return SYSTEM_STATE
     home = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(home, "annexd")
+
+
+def _is_own(path: str) -> bool:
+    """What systemd tells the daemon, it tells nobody who types commands as the same user."""
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def private_directory(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -12,10 +13,10 @@ def status(document: dict[str, Any]) -> str:
     lines = [f"annexd {document['version']}, process {document['pid']}, up {duration(document['uptime'])}"]
     lines += [f"listens on {listener}" for listener in document["listeners"]]
     lines.append("")
-    lines += _section("no repository is open", ("REPOSITORY", "USES"), _repositories(document))
+    lines += section("no repository is open", ("REPOSITORY", "USES"), _repositories(document))
     lines.append("")
     heads = ("SESSION", "USER", "REPOSITORY", "BY", "SINCE", "REQUESTS", "NOW")
-    lines += _section("no session is open", heads, _sessions(document))
+    lines += section("no session is open", heads, _sessions(document))
     return "\n".join(lines) + "\n"
 
 
@@ -51,7 +52,8 @@ def _doing(session: dict[str, Any]) -> str:
     return f"{text} for {duration(session['seconds'])}"
 
 
-def _section(nothing: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def section(nothing: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table, or one with ``nothing``."""
     if not rows:
         return [nothing]
     table = [heads, *rows]

@@ -5,6 +5,8 @@
 # It hands its standard input, output and error to the daemon over a unix
 # socket and waits, as small as can be, for the exit code.  It starts once for
 # every command of every client, so it is one file that imports next to nothing.
+# annexd_shell.c does the ordinary part of it in less time, and comes here for
+# the rest.
 #
 # As a program it begins here, as a shell script that looks for a Python: the
 # one that it was installed with, else the system's.  "#!python" would come
@@ -48,6 +50,8 @@ Stands in for git-annex-shell, in authorized_keys for example:
 Without -c it does what SSH_ORIGINAL_COMMAND says.  The socket of the daemon is
 --socket, else $ANNEXD_SOCKET, else /run/annexd/annexd.sock if it exists, else
 $XDG_RUNTIME_DIR/annexd/annexd.sock.
+
+It starts sooner as a C program: see annexd build-shell.
 """
 
 SYSTEM_SOCKET = b"/run/annexd/annexd.sock"
@@ -64,6 +68,7 @@ ENVIRONMENT = (
     (b"appendonly", b"GIT_ANNEX_SHELL_APPENDONLY"),
     (b"limited", b"GIT_ANNEX_SHELL_LIMITED"),
     (b"directory", b"GIT_ANNEX_SHELL_DIRECTORY"),
+    (b"connection", b"SSH_CONNECTION"),
 )
 
 # What remains of this process while a session lasts: a shell of a few hundred kB.
@@ -191,7 +196,7 @@ def send(connection: _socket.socket, data: bytes) -> None:
     try:
         if sent < len(data):
             connection.sendall(data[sent:])
-    except BrokenPipeError:
+    except (BrokenPipeError, ConnectionResetError):
         pass  # the daemon has heard enough, and says why
 
 
@@ -274,7 +279,7 @@ def act(arguments: Words, environ: Values) -> int:
     except _socket.timeout:
         raise Problem(f"the daemon has not answered within {ANSWER_SECONDS:g} seconds") from None
     except OSError as error:
-        raise Problem(f"the daemon went away: {error}") from None
+        raise Problem(f"the daemon went away: {error.strerror}") from None
     return run(argv, environ)
 
 

@@ -57,6 +57,7 @@ class Signal:
         """
         if self._lost is not None:
             raise self._again(self._lost)
+        assert self._waiter is None, "the one who waits already would never be woken"
         self._silence = silence
         self._seconds = seconds
         self._expiry = self._clock.seconds() + seconds

@@ -25,9 +25,9 @@ from annexd.protocol.keys import Key
 from annexd.repo import presence, trees
 from annexd.repo.git import BranchLocked, Git
 from annexd.repo.layout import Layout, journal_name
-from annexd.repo.locks import lock
+from annexd.repo.locks import FileLock, lock
 from annexd.repo.modes import Modes, change_mode
-from annexd.repo.othertmp import replace_file
+from annexd.repo.othertmp import read_small, replace_file
 from annexd.repo.settings import Settings
 
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
@@ -108,9 +108,12 @@ class Branch:
     def _write(self, journal: bytes, file: bytes, content: bytes) -> None:
         """Put a file into the journal, which is locked."""
         path = os.path.join(journal, file)
-        with _refusing(path):
-            self._modes.make_dirs(journal, self._layout.annex)
+
+        def act() -> None:
             replace_file(self._layout, self._modes, path, content, durable=self._durable)
+
+        with _refusing(path):
+            self._modes.in_made_dir(journal, self._layout.annex, act)
             if self._durable:
                 _sync([journal])
 
@@ -209,9 +212,11 @@ class Branch:
 
     @contextlib.contextmanager
     def _journal_locked(self) -> Iterator[None]:
+        def act() -> FileLock:
+            return lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+
         with _refusing(self._layout.journal_lock):
-            self._modes.make_dirs(self._layout.annex, self._layout.git_dir)
-            held = lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+            held = self._modes.in_made_dir(self._layout.annex, self._layout.git_dir, act)
         try:
             self._modes.created_file(held.fd)
             yield
@@ -250,11 +255,7 @@ def _listed(journal: bytes, most: int) -> list[bytes]:
 def _read(path: bytes) -> bytes | None:
     """The content of a file in the journal; `None` where there is none."""
     with _refusing(path):
-        try:
-            with open(path, "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
+        return read_small(path)
 
 
 def _sync(paths: Iterable[bytes]) -> None:

@@ -114,7 +114,7 @@ class Changing:
         try:
             outcome = await self.ledger.run(self._remove, parts, key, before)
         finally:
-            self.sweeper.start(parts.locks.finish)
+            self.sweeper.start()
         if outcome is None:
             return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
         return outcome

@@ -23,7 +23,7 @@ from annexd.errors import Absent, Refused
 from annexd.repo.layout import Layout
 from annexd.repo.locks import FileLock, Locked, lock, try_lock
 from annexd.repo.modes import Modes
-from annexd.repo.othertmp import replace_file
+from annexd.repo.othertmp import read_small, replace_file
 
 RETENTION_S = 600
 """As long as a client relies on a lock whose holder it cannot hear any more."""
@@ -31,6 +31,7 @@ RETENTION_S = 600
 _WAIT_S = 30.0  # for locks that everybody holds for moments only
 _SIDECAR_VERSION = 10
 _MOST_ENDED = 1000
+_LONGEST_STAMP = 100
 _TO_READ = os.O_RDONLY | os.O_CREAT
 
 
@@ -187,7 +188,7 @@ class ContentLocks:
         git-annex, but among our own sessions the last one ends all.
         """
         held = self._lock_sidecar(path, exclusive=True)
-        retained = _read(path + b".rtm")
+        retained = read_small(path + b".rtm")
         if held is not None:
             ours = (stamp, self._ended.pop(path, None))
             self.end_claim(path, held, retained=retained is not None and retained not in ours)
@@ -305,18 +306,10 @@ def _retained_until(path: bytes) -> int | None:
     The end of the retention of an object, in nanoseconds since the epoch.
     What cannot be read keeps nothing, as with git-annex.
     """
-    stamp = _read(path + b".rtm")
-    if stamp is None or not stamp.endswith(b"s"):
+    stamp = read_small(path + b".rtm")
+    if stamp is None or len(stamp) > _LONGEST_STAMP or not stamp.endswith(b"s"):
         return None
     seconds, _, fraction = stamp[:-1].partition(b".")
     if not seconds.isdigit() or (fraction and not fraction.isdigit()):
         return None
     return int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
-
-
-def _read(path: bytes) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read(100)
-    except FileNotFoundError:
-        return None

@@ -6,6 +6,7 @@ touches the disk.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from annexd.protocol.keys import Key
 from annexd.repo.settings import Settings
@@ -41,19 +42,21 @@ class Layout:
 
     # --- content -------------------------------------------------------------
 
-    def object_paths(self, key: Key) -> tuple[bytes, bytes]:
-        """
-        Where the content of ``key`` may be: the place where new content goes
-        comes first, but either may hold it.
-        """
-        lower, mixed = key.hash_lower, key.hash_mixed
+    def object_path(self, key: Key) -> bytes:
+        """Where new content of ``key`` goes."""
+        return self._object_path(key, self._lower_first)
+
+    def object_paths(self, key: Key) -> Iterator[bytes]:
+        """The two places where the content of ``key`` may be, first the one for new content."""
+        yield self._object_path(key, self._lower_first)
+        yield self._object_path(key, not self._lower_first)
+
+    def _object_path(self, key: Key, lower: bool) -> bytes:
+        directories = key.hash_lower if lower else key.hash_mixed
         if self.settings.object_hash1:
-            lower, mixed = lower.partition(b"/")[0], mixed.partition(b"/")[0]
-        tail = b"/" + key.file_name + b"/" + key.file_name
-        start = self.objects + b"/"
-        if self._lower_first:
-            return start + lower + tail, start + mixed + tail
-        return start + mixed + tail, start + lower + tail
+            directories = directories.partition(b"/")[0]
+        name = key.file_name
+        return b"/".join((self.objects, directories, name, name))
 
     def tmp(self, key: Key) -> bytes:
         """Content that is not complete yet."""

@@ -66,7 +66,7 @@ class Repository:
         self.clocks = clocks
         self._fsync = fsync
         self.ledger = Ledger(parts.branch, self._commit, workers.disk, clock)
-        self.sweeper = Sweeper(workers.disk)
+        self.sweeper = Sweeper(clock, workers.disk, lambda path: self.parts.locks.finish(path))
         self.changing = Changing(self.ledger, workers, git_annex, clocks, fsync, self.sweeper)
         self.changes = Changes(git.common_dir, self._refs, open_watch, clock, workers.disk)
 

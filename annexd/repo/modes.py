@@ -52,6 +52,14 @@ class Modes:
             change_mode(path, self.directory)
         return [path]
 
+    def in_made_dir(self, path: bytes, below: bytes, act: Callable[[], T]) -> T:
+        """Do something in a directory that is almost always there, and made when it is not."""
+        try:
+            return act()
+        except FileNotFoundError:
+            self.make_dirs(path, below)
+            return act()
+
     def created_file(self, file: int | bytes) -> None:
         """Give a file that was just made the bits that others need."""
         if self.shared is not None:

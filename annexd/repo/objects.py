@@ -69,7 +69,7 @@ class Objects:
             return False
         if self._fsync:
             os.fsync(fd)
-        path = self._layout.object_paths(key)[0]
+        path = self._layout.object_path(key)
         directory = os.path.dirname(path)
 
         def act() -> None:

@@ -1,4 +1,4 @@
-"""Small files that others read while they are replaced."""
+"""Small files that others read, and replace, at any time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from annexd.repo.locks import lock
 from annexd.repo.modes import Modes
 
 _LOCK_SECONDS = 30.0  # whoever cleans up there holds it exclusively, for moments
+_PIECE = 64 * 1024
 _SERIAL = itertools.count()
 
 
@@ -23,9 +24,12 @@ def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes, *, d
     flags = os.O_RDONLY | os.O_CREAT
     held = lock(layout.othertmp_lock, exclusive=False, seconds=_LOCK_SECONDS, flags=flags)
     try:
-        modes.make_dirs(layout.othertmp, layout.annex)
         temporary = os.path.join(layout.othertmp, b"annexd.%d.%d" % (os.getpid(), next(_SERIAL)))
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+        def create() -> int:
+            return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+        fd = modes.in_made_dir(layout.othertmp, layout.annex, create)
         try:
             with open(fd, "wb", buffering=0) as out:
                 out.write(content)
@@ -38,3 +42,21 @@ def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes, *, d
             raise
     finally:
         held.release()
+
+
+def read_small(path: bytes) -> bytes | None:
+    """
+    All that is in a file; `None` where there is none.  Without `open`, which
+    takes several times as long to find that out.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        pieces = [os.read(fd, _PIECE)]
+        while pieces[-1]:
+            pieces.append(os.read(fd, _PIECE))
+        return b"".join(pieces)
+    finally:
+        os.close(fd)

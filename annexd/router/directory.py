@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from annexd.errors import Refused
 from annexd.flow.workers import Pool
 from annexd.router.places import Map, Place, Served
 
@@ -106,6 +107,14 @@ class Directory(Generic[R]):
         tell whether there is anything at all outside of what is served.
         """
         return await self._pool.run(self._map.locate, path, home)
+
+    async def same(self, one: bytes, other: bytes) -> bool:
+        """Whether both paths lead to one repository; `True` where that cannot be told."""
+        try:
+            places = await self.locate(one), await self.locate(other)
+        except Refused:
+            return True
+        return places[0].identity == places[1].identity
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """For what else has to be looked at on the disk before a repository is opened."""

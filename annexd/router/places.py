@@ -21,12 +21,14 @@ _SUFFIXES = (b"/.git", b"", b".git/.git", b".git")
 class Served:
     """
     One repository (its work tree, its .git, or a bare one), or with ``nested``
-    a directory and everything in it.  ``path`` is absolute.
+    a directory and everything in it.  ``path`` is absolute.  With
+    ``git_annex_tokens``, those that git-annex made for it are good.
     """
 
     path: bytes
     nested: bool = False
     fsync: bool = True
+    git_annex_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

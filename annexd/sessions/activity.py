@@ -33,6 +33,7 @@ class Activity:
     """
 
     __slots__ = (
+        "address",
         "began",
         "clock",
         "detailed",
@@ -49,13 +50,20 @@ class Activity:
     )
 
     def __init__(
-        self, clock: IReactorTime, id: int, principal: str, repository: bytes, transport: str = "ssh"
+        self,
+        clock: IReactorTime,
+        id: int,
+        principal: str,
+        repository: bytes,
+        transport: str = "ssh",
+        address: str = "",
     ) -> None:
         self.clock = clock
         self.id = id
         self.principal = principal
         self.repository = repository
         self.transport = transport
+        self.address = address
         self.since: float = clock.seconds()
         self.requests = 0
         self.detailed = False
@@ -103,6 +111,7 @@ class Activity:
             principal=self.principal,
             repository=self.repository,
             transport=self.transport,
+            address=self.address,
             verb=self.verb,
             key=self.key,
             bytes=self.moved_bytes,

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Mapping
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IPushProducer, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
@@ -14,9 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from annexd.errors import PeerLost
+from annexd.errors import Refused
 from annexd.flow.body import Buffer
 from annexd.flow.pour import pour
+from annexd.flow.signal import first_of
 from annexd.protocol.grammar import Moment, admits, complaint
 from annexd.protocol.messages import ConnectDone, Data
 from annexd.sessions.wire import Wire
@@ -35,39 +36,39 @@ class GitAccess:
 
     spawner: IReactorProcess
     git_dir: bytes
-    write_refusal: str | None = None
+    write_refusal: Refused | None = None
 
-    def refusal(self, service: bytes) -> str | None:
+    def refusal(self, service: bytes) -> Refused | None:
         if service not in _SERVICES:
-            return f"there is no service {service.decode('utf-8', 'replace')} here"
+            return Refused(f"there is no service {service.decode('utf-8', 'replace')} here")
         return self.write_refusal if service == b"git-receive-pack" else None
 
 
 async def connect(wire: Wire, git: GitAccess, service: bytes) -> int:
     """
     Relay until git ends or the peer does; the exit code of git.  The wire is
-    of no further use: the peer has been told with CONNECTDONE.
+    of no further use: the peer has been told with CONNECTDONE.  Raises
+    `PeerLost` and `FramingError`; git does not outlive it.  For what
+    `GitAccess.refusal` lets pass.
     """
-    refusal = git.refusal(service)
-    if refusal is not None:
-        return await refuse(wire, refusal)
     process = _GitProcess(wire)
     environment: Mapping[bytes, bytes] = {
         name: value for name, value in os.environb.items() if not name.startswith(b"GIT_")
     }
     argv = [b"git", _SERVICES[service], git.git_dir]
     git.spawner.spawnProcess(process, argv[0], argv, env=environment, path=None)
+    relaying = Deferred.fromCoroutine(_relay_input(wire, process)).addErrback(process.give_up)
     try:
-        Deferred.fromCoroutine(_relay_input(wire, process)).addErrback(process.give_up)
-        code = await process.ended
+        code = await first_of(process.end(), wire.gone())
     finally:
+        relaying.cancel()
         process.kill()
     if not wire.lost:
         wire.send(ConnectDone(code))
     return code
 
 
-async def refuse(wire: Wire, reason: str) -> int:
+async def refuse(wire: Wire, reason: str) -> None:
     """
     Git waits for ever when CONNECT is answered by an error of the protocol's,
     so it is told in its own: a pkt-line that says ERR.
@@ -77,12 +78,12 @@ async def refuse(wire: Wire, reason: str) -> int:
     wire.send(Data(len(packet)))
     await wire.write(packet)
     wire.send(ConnectDone(1))
-    return 1
 
 
 async def _relay_input(wire: Wire, process: _GitProcess) -> None:
     while True:
-        message = await wire.receive(wire.deadlines.idle)
+        # Both talk at once: what the peer says to git does not wait for what git says to the peer.
+        message = await wire.receive(wire.deadlines.idle, while_full=True)
         match message:
             case Data(length):
                 await pour(wire.body(length), process, _uncounted)
@@ -114,7 +115,8 @@ class _GitProcess(ProcessProtocol):
         self._room: Deferred[None] | None = None
         self._full = False
         self._over = False
-        self.ended: Deferred[int] = Deferred()
+        self._relaying: Deferred[None] | None = None
+        self._ended: Deferred[int] = Deferred()
 
     @property
     def _process(self) -> IProcessTransport:
@@ -154,7 +156,7 @@ class _GitProcess(ProcessProtocol):
 
     def outReceived(self, data: bytes) -> None:
         self._process.pipes[1].pauseProducing()  # type: ignore[attr-defined]
-        Deferred.fromCoroutine(self._relay(data)).addErrback(self.give_up)
+        self._relaying = Deferred.fromCoroutine(self._relay(data)).addErrback(self.give_up)
 
     async def _relay(self, data: bytes) -> None:
         self._wire.send(Data(len(data)))
@@ -167,20 +169,30 @@ class _GitProcess(ProcessProtocol):
 
     # --- the end -------------------------------------------------------
 
+    async def end(self) -> int:
+        """The exit code; raises what ended the relay before that."""
+        return await self._ended
+
     def give_up(self, failure: Failure) -> None:
-        """The peer is gone, and so is the reason for git to go on."""
-        failure.trap(PeerLost)  # type: ignore[no-untyped-call]
-        self.kill()
+        """The peer is gone or makes no sense, and so is the reason for git to go on."""
+        if failure.check(CancelledError) is None and not self._ended.called:  # type: ignore[no-untyped-call]
+            self._ended.errback(failure)
 
     def kill(self) -> None:
+        if self._relaying is not None:
+            self._relaying.cancel()
         if not self._over:
             try:
                 self._process.signalProcess("TERM")
             except ProcessExitedAlready:
                 pass
+            # Twisted notices the end of a process only when its pipes have ended, too.
+            self.close_input()
+            self._process.loseConnection()
 
     def processEnded(self, reason: Failure) -> None:
         self._over = True
         self.resumeProducing()
         code = getattr(reason.value, "exitCode", None)
-        self.ended.callback(1 if code is None else code)
+        if not self._ended.called:
+            self._ended.callback(1 if code is None else code)

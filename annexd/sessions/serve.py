@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Callable
 
+from twisted.internet.defer import CancelledError
+
 from annexd.errors import Absent, AnnexdError, FramingError, PeerLost, Refused, Unavailable
 from annexd.flow.pour import pour
 from annexd.flow.signal import first_of
@@ -53,8 +55,12 @@ from annexd.store import Outcome, Reader, Store, Writer
 _FIRST_READ = 64 * 1024
 """Content up to this size leaves in one write with its header and verdict."""
 
+_PRESENT, _ABSENT = encode(Success()), encode(Failure())
+
 _PLUS = 2
 """The version from which replies may name other repositories."""
+
+_NO_GIT = Refused("this repository cannot be used with git over this connection")
 
 _VALIDITY = 1
 """The version from which the sender of content says whether it was valid."""
@@ -108,16 +114,18 @@ class Server:
             await self._answer(message)
         except (Refused, Unavailable) as error:
             self._say_why(error)
-        except PeerLost as error:
+        except (PeerLost, FramingError) as error:
             self._activity.end("lost", str(error))
             raise
+        except CancelledError:
+            raise  # why, is known to whoever ended the session
         except BaseException as bug:
             self._activity.end("lost", f"internal error: {type(bug).__name__}")
             raise
 
     def _say_why(self, error: AnnexdError) -> None:
         reason = str(error)
-        self._activity.end("refused", reason)
+        self._activity.end("refused", error.logged)
         self._wire.send(Error(reason.encode()))
         self._notice(reason)
 
@@ -166,7 +174,7 @@ class Server:
         if present is None:
             return None
         self._activity.checked(key.raw, present)
-        return encode(Success() if present else Failure())
+        return _PRESENT if present else _ABSENT
 
     # --- questions -----------------------------------------------------
 
@@ -181,7 +189,7 @@ class Server:
             lease = await self._store.lock(key)
         except (Refused, Unavailable) as error:
             # Clients know no other answer than FAILURE.
-            self._activity.end("refused", str(error))
+            self._activity.end("refused", error.logged)
             self._wire.send(Failure())
             return
         try:
@@ -201,12 +209,13 @@ class Server:
     async def _connect(self, service: bytes) -> None:
         self._activity.begin("CONNECT", service)
         self._over = True
-        if self._git is None:
-            code = await gitlink.refuse(
-                self._wire, "this repository cannot be used with git over this connection"
-            )
-        else:
-            code = await gitlink.connect(self._wire, self._git, service)
+        refusal = self._git.refusal(service) if self._git else _NO_GIT
+        if refusal is not None:
+            await gitlink.refuse(self._wire, str(refusal))
+            self._activity.end("refused", refusal.logged)
+            return
+        assert self._git is not None
+        code = await gitlink.connect(self._wire, self._git, service)
         self._activity.end("done" if code == 0 else "failed", f"git ended with {code}" if code else "")
 
     # --- content out ---------------------------------------------------

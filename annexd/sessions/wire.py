@@ -13,7 +13,8 @@ import os
 from typing import Callable, cast, runtime_checkable
 from typing import Protocol as Port
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -60,6 +61,7 @@ class Wire(Protocol):
     def __init__(self, clock: IReactorTime, deadlines: Deadlines) -> None:
         self.version = 0
         self.deadlines = deadlines
+        self._clock = clock
         self._framing = Framing()
         self._arrival = Signal(clock)
         self._departure = Signal(clock)
@@ -67,6 +69,8 @@ class Wire(Protocol):
         self._reading_paused = False
         self._full = False
         self._unanswered: bytes | None = None
+        self._gone: Deferred[int] | None = None
+        self._parting: IDelayedCall | None = None
         self.at_once: Callable[[bytes], bytes | None] | None = None
         """
         Answers a line that comes while `receive` waits and nothing else is
@@ -76,13 +80,15 @@ class Wire(Protocol):
 
     # --- messages ------------------------------------------------------
 
-    async def receive(self, seconds: float | None = None) -> Message:
+    async def receive(self, seconds: float | None = None, *, while_full: bool = False) -> Message:
         """
         The next message.  Raises `PeerLost` at the end of the input,
         `Stalled` after ``seconds`` (the stall deadline by default) without a
         whole one, `FramingError` when there is no telling where it ends.
+
+        ``while_full`` is for those who write from elsewhere, and wait for room there.
         """
-        if self._full:
+        if self._full and not while_full:
             # Who asks without listening to the answers waits for them first.
             await self._drained()
         while (line := self._next_line()) is None:
@@ -135,9 +141,12 @@ class Wire(Protocol):
     # --- the end -------------------------------------------------------
 
     def hang_up(self) -> None:
-        """Let go of the peer once it has taken what was written."""
+        """Let go of the peer once it has taken what was written, or does not take it in time."""
         self._link.unregisterProducer()  # TLS never closes while one is registered
         self._link.loseConnection()
+        if not self.lost and self._parting is None:
+            error = PeerLost("the peer takes no more bytes")
+            self._parting = self._clock.callLater(self.deadlines.stall, self.abort, error)
 
     def abort(self, error: AnnexdError) -> None:
         """Let go of the peer now; whoever waits for it is told ``error``."""
@@ -150,6 +159,12 @@ class Wire(Protocol):
     def lost(self) -> bool:
         """There is nobody to answer to any more."""
         return self._departure.failed
+
+    async def gone(self) -> int:
+        """Never returns; raises `PeerLost` when there is nobody to answer to any more.  For one at a time."""
+        self._departure.check()
+        self._gone = Deferred()
+        return await self._gone
 
     async def flushed(self) -> None:
         """Until all that was written has left the process, where the transport can tell."""
@@ -236,6 +251,11 @@ class Wire(Protocol):
         self._input_over = True
         self._arrival.fail(error)
         self._departure.fail(error)
+        if self._parting is not None and self._parting.active():
+            self._parting.cancel()
+        gone, self._gone = self._gone, None
+        if gone is not None and not gone.called:
+            gone.errback(error)
 
 
 class Body:

@@ -226,6 +226,11 @@ class Conversation(Protocol):
             await self._door.answer(handoff)
         except AnnexdError as error:
             handoff.say(str(error))
+        except CancelledError:
+            raise
+        except BaseException:
+            handoff.say("an internal error, which the daemon's log describes")
+            raise
         finally:
             handoff.close_descriptors()
             if not self._lost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -43,18 +44,41 @@ class Registry(SynchronousTestCase):
         lost = [event for event in events if event.get("result") == "lost"]
         self.assertEqual(["the peer vanished"], [event["reason"] for event in lost])
 
+    def test_stopping_a_principal(self) -> None:
+        sessions = Sessions(Clock(), most=9)
+        stopped: list[tuple[str, str]] = []
+        for name, principal, repository in (
+            ("a", "token:x", b"/srv/x"),
+            ("b", "token:x", b"/srv/y"),
+            ("c", "token:y", b"/srv/x"),
+        ):
+            sessions.open(
+                principal, repository, "tls", lambda reason, name=name: stopped.append((name, reason))
+            )
+        sessions.open("token:x", b"/srv/x", "tls")
+        self.assertEqual(
+            {("token:x", b"/srv/x"), ("token:x", b"/srv/y"), ("token:y", b"/srv/x")}, sessions.visits()
+        )
+        self.assertEqual(1, sessions.stop("token:x", "revoked", b"/srv/x"))
+        self.assertEqual([("a", "revoked")], stopped)
+        self.assertEqual(2, sessions.stop("token:x", "gone"))
+        self.assertEqual(0, sessions.stop("token:z", "gone"))
+
 
 class Answers(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.sessions = Sessions(self.clock, most=10)
         self.reload_error = ""
+        self.checks = 0
         self.control = Control(
             self.clock,
             self.sessions,
             lambda: ["unix:/run/annexd/annexd.sock"],
             lambda: {b"/srv/y\x1b": 0, b"/srv/x": 2},
             self.reload,
+            self.check_tokens,
+            lambda: {"state": "/var/lib/annexd", "config": None},
         )
 
     def reload(self) -> str:
@@ -62,8 +86,11 @@ class Answers(SynchronousTestCase):
             raise ConfigError(self.reload_error)
         return "/etc/annexd.toml"
 
+    async def check_tokens(self) -> None:
+        self.checks += 1
+
     def ask(self, kind: bytes) -> dict[str, object]:
-        answer = self.control.answer(kind, {})
+        answer = self.successResultOf(Deferred.fromCoroutine(self.control.answer(kind, {})))
         self.assertTrue(answer.endswith(b"}\n"))
         document: dict[str, object] = json.loads(answer)
         return document
@@ -107,6 +134,13 @@ class Answers(SynchronousTestCase):
     def test_reload_that_fails(self) -> None:
         self.reload_error = "f:3: wrong"
         self.assertEqual({"error": "f:3: wrong"}, self.ask(b"reload"))
+
+    def test_tokens(self) -> None:
+        self.ask(b"tokens")
+        self.assertEqual(1, self.checks)
+
+    def test_where(self) -> None:
+        self.assertEqual({"state": "/var/lib/annexd", "config": None}, self.ask(b"where"))
 
     def test_unknown(self) -> None:
         self.assertIn("does not know the request dance", str(self.ask(b"dance")["error"]))

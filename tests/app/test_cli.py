@@ -152,7 +152,7 @@ class Help(Typed):
         self.assertEqual(f"annexd {__version__}\n", self.out.getvalue())
 
     def test_everywhere(self) -> None:
-        for command in ((), ("serve",), ("status",), ("reload",), ("check-config",)):
+        for command in ((), ("serve",), ("status",), ("reload",), ("check-config",), ("build-shell",)):
             self.assertEqual(0, self.run_annexd(*command, "--help"))
         self.assertIn("$ANNEXD_SOCKET", self.out.getvalue())
 

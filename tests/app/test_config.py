@@ -178,6 +178,80 @@ class Bad(SynchronousTestCase):
         self.assertIn("byte 2 is not UTF-8", str(self.assertRaises(ConfigError, read, path)))
 
 
+class Groups(SynchronousTestCase):
+    def test_they_stand_for_their_members(self) -> None:
+        [rule] = parse(
+            '[[access]]\nusers = ["@staff", "carol", "@none"]\nrights = "read-only"\n'
+            '[[group]]\nname = "staff"\nmembers = ["alice", "bob-*"]\n'
+            '[[group]]\nname = "none"\nmembers = ["token:x"]\n',
+            "f",
+        ).rules
+        self.assertEqual(("alice", "bob-*", "carol", "token:x"), rule.users)
+        self.assertTrue(rule.names("bob-2"))
+
+    def assertSays(self, text: str, *sentences: str) -> None:
+        error = self.assertRaises(ConfigError, parse, text, "annexd.toml")
+        self.assertEqual(list(sentences), str(error).split("\n"))
+
+    def test_unknown(self) -> None:
+        self.assertSays(
+            '[[access]]\nrights = "read-only"\nusers = ["alice", "@staf", "@"]\n',
+            "annexd.toml:3: access.users: there is no [[group]] ",
+            "annexd.toml:3: access.users: there is no [[group]] staf",
+        )
+
+    def test_twice(self) -> None:
+        group = '[[group]]\nname = "x"\nmembers = ["a"]\n'
+        self.assertSays(group * 2, "annexd.toml:5: group.name: there is another group x")
+
+    def test_of_groups(self) -> None:
+        self.assertSays(
+            '[[group]]\nname = "x"\nmembers = ["a", "@y"]\n',
+            "annexd.toml:3: group.members: @y is a group, and groups have none",
+        )
+
+    def test_incomplete(self) -> None:
+        self.assertSays(
+            '[[group]]\nname = "x"\n\n[[group]]\nmembers = []\nmember = 1\n',
+            "annexd.toml:1: group.members is missing",
+            "annexd.toml:4: group.name is missing",
+            'annexd.toml:5: group.members: must be a list of texts, as in ["alice", "b*"], not an empty list',
+            "annexd.toml:6: group.member: unknown key; group has name, members",
+        )
+
+
+class Others(SynchronousTestCase):
+    def test_audit(self) -> None:
+        self.assertEqual("/var/log/x", parse('[audit]\nfile = "/var/log/x"\n', "f").audit.file)
+        self.assertIsNone(parse("", "f").audit.file)
+        error = self.assertRaises(ConfigError, parse, '[audit]\nfile = "x"\nlevel = 1\n', "f")
+        self.assertEqual(
+            [
+                "f:2: audit.file: must be an absolute path, not 'x'",
+                "f:3: audit.level: unknown key; audit has file",
+            ],
+            str(error).split("\n"),
+        )
+
+    def test_checks(self) -> None:
+        self.assertFalse(parse("", "f").daemon.tells_all)
+        self.assertTrue(parse("[daemon]\nlog-checks = true\n", "f").daemon.tells_all)
+        self.assertTrue(parse('[daemon]\nlog-level = "debug"\n', "f").daemon.tells_all)
+        # Nobody would see them.
+        self.assertFalse(parse('[daemon]\nlog-checks = true\nlog-level = "warn"\n', "f").daemon.tells_all)
+        error = self.assertRaises(ConfigError, parse, "[daemon]\nlog-checks = 1\n", "f")
+        self.assertEqual("f:2: daemon.log-checks: must be true or false, not 1", str(error))
+
+    def test_tokens_of_git_annex(self) -> None:
+        [served] = parse('[[repository]]\npath = "/srv/a"\ngit-annex-tokens = true\n', "f").served
+        self.assertTrue(served.git_annex_tokens)
+        text = '[[repositories]]\ndirectory = "/srv"\ngit-annex-tokens = true\n'
+        error = self.assertRaises(ConfigError, parse, text, "f")
+        self.assertEqual(
+            "f:3: repositories.git-annex-tokens: unknown key; repositories has directory, fsync", str(error)
+        )
+
+
 class WhereThingsAre(SynchronousTestCase):
     def test_values_over_several_lines(self) -> None:
         lines = Lines('a = """\nb = 1\n[c]\n"""\nd = [\n  1,\n]\n[c] # x\n"e f".g = 2\n')

@@ -63,6 +63,12 @@ class Listener:
         self.told.append("stop")
 
 
+class Attendant(Listener):
+    def __init__(self, told: list[str]) -> None:
+        super().__init__()
+        self.told = told
+
+
 class Life(SynchronousTestCase):
     def setUp(self) -> None:
         scratch = tempfile.TemporaryDirectory()
@@ -133,6 +139,34 @@ class Life(SynchronousTestCase):
         self.gateway.reload()
         self.successResultOf(self.stop())
         self.assertEqual(["start", "reload", "stop"], listener.told)
+
+    def test_attendants(self) -> None:
+        """Before the first comes until after the last has left."""
+        listener = Listener()
+        attendant = Attendant(listener.told)
+        self.gateway = Gateway(
+            self.reactor, replace(self.parts, listeners=(listener,), attendants=(attendant,))
+        )
+        self.start()
+        self.assertEqual([f"unix:{self.socket}", "tls:[::]:1"], self.gateway.listeners())
+        self.gateway.reload()
+        activity = self.open_session()
+        activity.begin("PUT", b"K")
+        stopping = self.stop()
+        self.assertEqual(["start", "start", "reload", "reload", "stop"], listener.told)
+        activity.end("done")
+        self.reactor.advance(1)
+        self.successResultOf(stopping)
+        self.assertEqual("stop", listener.told[5])
+
+    def test_attendants_of_one_that_cannot_start(self) -> None:
+        listener = Listener(ConfigError("the port is taken"))
+        attendant = Attendant([])
+        self.gateway = Gateway(
+            self.reactor, replace(self.parts, listeners=(listener,), attendants=(attendant,))
+        )
+        self.assertRaises(ConfigError, self.gateway.startService)
+        self.assertEqual(["start", "stop"], attendant.told)
 
     def test_listener_cannot_start(self) -> None:
         """Everything is let go, and the daemon could be started again."""
@@ -219,7 +253,7 @@ class Life(SynchronousTestCase):
         self.successResultOf(stopping)
 
     def open_session(self) -> Any:
-        def stop() -> None:
+        def stop(reason: str) -> None:
             self.said.append("stopped")
             self.sessions.close(activity)
 

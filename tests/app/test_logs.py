@@ -98,6 +98,7 @@ class Requests(SynchronousTestCase):
                 "principal": "ali\\nce",
                 "repository": "/srv/x",
                 "transport": "ssh",
+                "address": "",
                 "verb": "PUT",
                 "key": "K\\xff",
                 "bytes": 7,

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.access import Access, Rights, Rule
@@ -25,6 +26,7 @@ from annexd.router.places import Place, Served
 from annexd.sessions.deadlines import Deadlines
 from annexd.store import Caller
 from annexd.transports.handoff import Conversation, Door, Handoff
+from tests.support.compiled_shell import compiled_shell
 from tests.support.hand_reactor import HandReactor
 from tests.support.memory_store import MemoryStore, Shelf
 
@@ -265,6 +267,39 @@ class ShellTests(SynchronousTestCase):
         self.over()
         self.assertTrue(self.repository.stores[0].closed)
 
+    def cut_off(self, cut: Callable[[], object]) -> list[str]:
+        """What the log says of an upload that is under way at that moment."""
+        self.ask(TALK)
+        os.write(self.stdin, b"PUT  WORM-s9-m1--x\nDATA 9\nabc")
+        self.reactor.turns()
+        with capturedLogs() as events:
+            cut()
+            self.reactor.turns()
+        return [event["reason"] for event in events if event.get("result") == "lost"]
+
+    def test_the_shim_is_killed_in_the_middle(self) -> None:
+        self.assertEqual(["the peer went away"], self.cut_off(self.conversation_lost))
+        self.link.loseConnection()
+        self.over()
+
+    def conversation_lost(self) -> None:
+        self.conversation.connectionLost()
+
+    def test_the_daemon_stops_in_the_middle(self) -> None:
+        """What has not ended by then is told why it does now."""
+        draining: list[Deferred[None]] = []
+
+        def stop() -> None:
+            draining.append(Deferred.fromCoroutine(self.sessions.drain(1.0)))
+            self.reactor.advance(0.5)
+            self.assertEqual(len(self.sessions), 1)
+            self.reactor.advance(0.6)
+
+        self.assertEqual(["annexd stops after 3 of 9 bytes"], self.cut_off(stop))
+        self.successResultOf(draining[0])
+        code, _, error = self.over()
+        self.assertEqual((b"w1\n", b"annexd-shell: annexd stops after 3 of 9 bytes\n"), (code, error))
+
     def test_the_daemon_stops(self) -> None:
         self.ask(TALK)
         draining = Deferred.fromCoroutine(self.sessions.drain(1.0))
@@ -403,7 +438,7 @@ class ShellTests(SynchronousTestCase):
         command = b"git-annex-shell configlist /srv/x"
         self.assertRefused("Action blocked by GIT_ANNEX_SHELL_READONLY", command, {"readonly": b"1"})
         self.allow(Rights.READ_ONLY)
-        reason = "this is no git-annex repository yet, and read-only access cannot make it one"
+        reason = "this is no git-annex repository yet, and read-only access cannot make it one (rules:1)"
         self.assertRefused(reason, command)
         self.assertEqual(self.repository.initialised, 0)
 
@@ -423,6 +458,16 @@ class ShellTests(SynchronousTestCase):
         self.end_input()
         self.assertEqual(self.over(), (b"w0\n", b"", b""))
         self.assertEqual(self.repository.shelf.waiting, [])
+
+    def test_a_client_that_hears_of_no_change(self) -> None:
+        self.ask(b"git-annex-shell notifychanges /srv/x --uuid " + UUID)
+        for _ in range(20):
+            self.repository.shelf.changed(*(b"%040d" % number for number in range(500)))
+        self.reactor.turns()
+        self.assertFalse(self.link.disconnecting)
+        for _ in range(2):
+            self.reactor.advance(Deadlines().stall + 1)
+        self.over()
 
     # --- other programs ------------------------------------------------
 
@@ -445,7 +490,7 @@ class ShellTests(SynchronousTestCase):
             self.allow(rights)
             self.run_by_shim(b"git-upload-pack /srv/x")
             self.assertRefused(
-                "this repository is read-only; write access denied", b"git-receive-pack /srv/x"
+                "this repository is read-only; write access denied (rules:1)", b"git-receive-pack /srv/x"
             )
 
     def test_the_directory_of_the_environment(self) -> None:
@@ -484,13 +529,58 @@ class ShellTests(SynchronousTestCase):
                 if verb in allowed:
                     self.run_by_shim(line)
                 else:
-                    reason = f"{verb.decode()} is not allowed with {rights.value} access"
+                    reason = f"{verb.decode()} is not allowed with {rights.value} access (rules:1)"
                     self.assertRefused(reason, line)
 
     def test_nothing_installed(self) -> None:
         self.patch(os, "environb", {b"PATH": b"/nonexistent"})
         reason = "git-annex-shell is not installed on this host; it is needed for inannex"
         self.assertRefused(reason, b"git-annex-shell inannex /srv/x k")
+
+    # --- the audit -----------------------------------------------------
+
+    def audited(self, command: bytes, **fields: bytes) -> list[dict[str, Any]]:
+        with capturedLogs() as events:
+            self.answer(command, fields)
+        return [dict(event) for event in events if event["log_namespace"] == "annexd.audit"]
+
+    def test_refusals_are_audited_in_full(self) -> None:
+        self.current.access = Access([Rule(("alice",), ("*",), Rights.READ_ONLY, "/etc/annexd.toml:7")])
+        [event] = self.audited(b"git-receive-pack /srv/x", connection=b"192.0.2.7 4711 192.0.2.1 22")
+        wanted = {
+            "event": "refused",
+            "principal": "alice",
+            "transport": "ssh",
+            "address": "192.0.2.7",
+            "command": "git-receive-pack /srv/x",
+            "result": "refused",
+            "reason": "this repository is read-only; write access denied (/etc/annexd.toml:7)",
+        }
+        self.assertEqual(wanted, {name: event[name] for name in wanted})
+
+    def test_who_may_not_enter_is_audited_in_full(self) -> None:
+        self.current.access = Access([Rule(("alice",), ("*",), Rights.NONE, "/etc/annexd.toml:7")])
+        [event] = self.audited(b"git-upload-pack /srv/x")
+        self.assertEqual("no repository is served at /srv/x for alice (/etc/annexd.toml:7)", event["reason"])
+
+    def test_what_others_change_is_audited(self) -> None:
+        self.assertEqual([], self.audited(b"git-upload-pack /srv/x"))
+        [event] = self.audited(b"git-receive-pack /srv/x", connection=b"::1 1 ::1 2")
+        self.assertEqual(
+            ("git-receive-pack", "alice", "/srv/x", "::1"),
+            tuple(event[name] for name in ("event", "principal", "repository", "address")),
+        )
+        self.install()
+        self.assertEqual([], self.audited(b"git-annex-shell sendkey /srv/x k"))
+        self.assertEqual(
+            ["dropkey"], [event["event"] for event in self.audited(b"git-annex-shell dropkey /srv/x k")]
+        )
+
+    def test_sessions_know_the_address(self) -> None:
+        self.ask(TALK, {"connection": b"192.0.2.7\x1b 1 192.0.2.1 22"})
+        self.assertEqual(["192.0.2.7\\x1b"], [activity.address for activity in self.sessions])
+        self.end_input()
+        self.over()
 
     # --- the rest ------------------------------------------------------
 
@@ -529,6 +619,10 @@ class InstalledTests(SynchronousTestCase):
         if os.geteuid() == 0:
             self.assertFalse(os.access(os.path.join(self.places[1], b"git-annex-shell"), os.X_OK))
         self.assertEqual(installed_shell(b"git-annex", self.environ), expected)
+
+    def test_the_compiled_program_is_annexd(self) -> None:
+        os.symlink(compiled_shell(), os.path.join(self.places[0], b"git-annex-shell"))
+        self.assertIsNone(installed_shell(b"git-annex", self.environ))
 
     def test_beside_git_annex(self) -> None:
         self.put(self.places[0], "#!/bin/sh\n")

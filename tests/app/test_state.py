@@ -7,6 +7,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.app import state
 from annexd.app.state import private_directory, state_directory
 from annexd.errors import ConfigError
 
@@ -27,6 +28,14 @@ class StateTests(SynchronousTestCase):
             self.assertEqual(state_directory(None, {"XDG_STATE_HOME": "/s"}), "/s/annexd")
             with mock.patch.dict(os.environ, {"HOME": "/home/u"}):
                 self.assertEqual(state_directory(None, {}), "/home/u/.local/state/annexd")
+
+    def test_user_of_the_system_s(self) -> None:
+        self.patch(state, "SYSTEM_STATE", os.path.abspath(self.mktemp()))
+        with mock.patch("os.geteuid", lambda: 1000):
+            self.assertEqual(state_directory(None, {"XDG_STATE_HOME": "/s"}), "/s/annexd")
+        os.mkdir(state.SYSTEM_STATE)
+        with mock.patch("os.geteuid", lambda: os.stat(state.SYSTEM_STATE).st_uid):
+            self.assertEqual(state_directory(None, {"XDG_STATE_HOME": "/s"}), state.SYSTEM_STATE)
 
     def test_private(self) -> None:
         top = self.mktemp()

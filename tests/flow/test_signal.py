@@ -76,6 +76,12 @@ class SignalTests(SynchronousTestCase):
         self.signal.wake()
         self.successResultOf(again)
 
+    def test_a_second_waiter_does_not_take_the_place_of_the_first(self) -> None:
+        wait = self.wait(5)
+        self.failureResultOf(self.wait(5), AssertionError)
+        self.signal.wake()
+        self.successResultOf(wait)
+
 
 class FirstOfTests(SynchronousTestCase):
     def test_the_first_counts_and_the_rest_is_cancelled(self) -> None:

@@ -18,7 +18,6 @@ class ThreadedPoolTests(TestCase):
         from twisted.internet import reactor
 
         self.pool = ThreadedPool(reactor, "test", 2)  # type: ignore[arg-type]
-        self.pool.start()
         self.addCleanup(self.pool.stop)
 
     async def test_results_and_errors_come_back(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.support.compiled_shell import PYTHON_SHELL, compiled_shell
 from tests.support.processes import run_code
 from tests.support.scenes import Scene
 from tests.support.servers import Annexd, GitAnnexShell, Server
@@ -85,6 +86,24 @@ class Shell(Scene):
         ):
             self._compare(command)
         self._report()
+
+    def test_both_programs(self) -> None:
+        """The Python one, and the compiled one, from the hand-over to what becomes another program."""
+        served, uuid = self.served, self.uuid.decode()
+        user = self.annexd().command()[1:]
+        for command in (
+            f"git-annex-shell 'configlist' '{served}'",
+            f"git-annex-shell 'p2pstdio' '{served}' 'client' --uuid {uuid}",
+            f"git-annex-shell 'p2pstdio' '{served}' 'client' --uuid wrong",
+            f"git-annex-shell 'inannex' '{served}' 'WORM-s3-m1--abc'",
+            f"git-annex-shell 'inannex' '{served}' 'WORM-s3-m1--none'",
+            f"git-upload-pack '{served}'",
+            "ls",
+        ):
+            wanted = _normal(self._ask(self.stock, command, {}))
+            for program in (PYTHON_SHELL, compiled_shell()):
+                seen = self._ask_program([str(program), *user], self.annexd(), command, {})
+                self.assertEqual(_normal(seen), wanted, (program, command))
 
     def test_directories(self) -> None:
         for directory in (
@@ -197,8 +216,13 @@ class Shell(Scene):
             )
 
     def _ask(self, server: Server, command: str, environment: dict[str, str]) -> tuple[int, bytes]:
+        return self._ask_program(server.command(), server, command, environment)
+
+    def _ask_program(
+        self, program: list[str], server: Server, command: str, environment: dict[str, str]
+    ) -> tuple[int, bytes]:
         env = {**server.env(), **environment}
-        return run_code(*server.command(), "-c", command, cwd=self.home, env=env, stdin=b"", seconds=20)
+        return run_code(*program, "-c", command, cwd=self.home, env=env, stdin=b"", seconds=20)
 
     def _report(self) -> None:
         self.assertFalse(self.problems, f"{len(self.problems)} differ:\n" + "\n".join(self.problems))

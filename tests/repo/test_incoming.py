@@ -142,7 +142,7 @@ class UploadTests(IncomingCase):
         await self.open()
         writer = await self.write()
         await send(writer, CONTENT)
-        path = self.repository.parts.layout.object_paths(KEY)[1]
+        _, path = self.repository.parts.layout.object_paths(KEY)
         os.makedirs(os.path.dirname(path))
         with open(path, "wb") as file:
             file.write(CONTENT)

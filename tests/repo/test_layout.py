@@ -16,16 +16,16 @@ MIXED = b"/r/annex/objects/zK/02/" + NAME + b"/" + NAME
 
 class LayoutTests(SynchronousTestCase):
     def test_objects_of_work_trees(self) -> None:
-        self.assertEqual(Layout(b"/r", Settings()).object_paths(KEY), (MIXED, LOWER))
+        self.assertEqual(tuple(Layout(b"/r", Settings()).object_paths(KEY)), (MIXED, LOWER))
 
     def test_objects_of_bare_repositories(self) -> None:
-        self.assertEqual(Layout(b"/r", Settings(bare=True)).object_paths(KEY), (LOWER, MIXED))
+        self.assertEqual(tuple(Layout(b"/r", Settings(bare=True)).object_paths(KEY)), (LOWER, MIXED))
 
     def test_objects_without_symlinks(self) -> None:
         settings = Settings(crippled_filesystem=True, symlinks=False)
-        self.assertEqual(Layout(b"/r", settings).object_paths(KEY), (LOWER, MIXED))
+        self.assertEqual(tuple(Layout(b"/r", settings).object_paths(KEY)), (LOWER, MIXED))
         settings = Settings(crippled_filesystem=True)
-        self.assertEqual(Layout(b"/r", settings).object_paths(KEY), (MIXED, LOWER))
+        self.assertEqual(tuple(Layout(b"/r", settings).object_paths(KEY)), (MIXED, LOWER))
 
     def test_tuned_objects(self) -> None:
         one, other = Layout(b"/r", Settings(object_hash1=True)).object_paths(KEY)

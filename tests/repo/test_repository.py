@@ -185,6 +185,7 @@ class RemovalTests(RepositoryCase):
         store = await self.open()
         await put(store, KEY, CONTENT)
         await store.remove(KEY)
+        self.clock.advance(0.5)
         self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
         self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
 
@@ -214,6 +215,7 @@ class RemovalTests(RepositoryCase):
         shutil.copytree(os.path.dirname(own), os.path.dirname(other))
         await store.remove(KEY)
         self.assertFalse(await store.present(KEY))
+        self.clock.advance(0.5)
         self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
 
 

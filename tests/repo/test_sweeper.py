@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.flow.workers import InlineWorkers
@@ -26,45 +27,69 @@ class SlowPool:
 
 
 class SweeperTests(SynchronousTestCase):
-    def test_sweeps_what_was_added(self) -> None:
-        swept: list[bytes] = []
-        sweeper = Sweeper(InlineWorkers().disk)
-        for round in (b"a", b"b"):
-            sweeper.add(round)
-            sweeper.start(swept.append)
-        self.assertEqual(swept, [b"a", b"b"])
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.swept: list[bytes] = []
+
+    def sweeper(self, pool: Any = None, sweep: Callable[[bytes], None] | None = None) -> Sweeper:
+        return Sweeper(self.clock, pool or InlineWorkers().disk, sweep or self.swept.append)
+
+    def test_sweeps_when_it_is_quiet(self) -> None:
+        sweeper = self.sweeper()
+        for path in (b"a", b"b"):
+            sweeper.add(path)
+            sweeper.start()
+            self.clock.advance(0.15)
+        self.assertEqual(self.swept, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.swept, [b"a", b"b"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.successResultOf(Deferred.fromCoroutine(sweeper.done()))
 
-    def test_what_comes_meanwhile_is_swept_too(self) -> None:
-        swept: list[bytes] = []
-        pool = SlowPool()
-        sweeper = Sweeper(pool)
+    def test_not_put_off_for_ever(self) -> None:
+        sweeper = self.sweeper()
+        paths = [b"%d" % number for number in range(1500)]
+        for path in paths:
+            sweeper.add(path)
+            sweeper.start()
+        self.assertEqual(self.swept, paths[:1001])
+        self.clock.advance(0.2)
+        self.assertEqual(self.swept, paths)
+
+    def test_done_waits_for_no_pause(self) -> None:
+        sweeper = self.sweeper()
         sweeper.add(b"a")
-        sweeper.start(swept.append)
+        sweeper.start()
+        self.successResultOf(Deferred.fromCoroutine(sweeper.done()))
+        self.assertEqual((self.swept, self.clock.getDelayedCalls()), ([b"a"], []))
+
+    def test_what_comes_meanwhile_is_swept_too(self) -> None:
+        pool = SlowPool()
+        sweeper = self.sweeper(pool)
+        sweeper.add(b"a")
         done = Deferred.fromCoroutine(sweeper.done())
         sweeper.add(b"b")
-        sweeper.start(swept.append)
+        sweeper.start()
         self.assertEqual(len(pool.jobs), 1)
         self.assertNoResult(done)
         pool.work()
         self.assertNoResult(done)
         sweeper.add(b"c")
         pool.work()
-        self.assertEqual(swept, [b"a", b"b"])
+        self.assertEqual(self.swept, [b"a", b"b"])
         self.successResultOf(done)
         pool.work()
-        self.assertEqual(swept, [b"a", b"b", b"c"])
+        self.assertEqual(self.swept, [b"a", b"b", b"c"])
 
     def test_a_directory_that_cannot_be_removed_stops_nothing(self) -> None:
-        swept: list[bytes] = []
-
         def sweep(path: bytes) -> None:
             if path == b"a":
                 raise PermissionError
-            swept.append(path)
+            self.swept.append(path)
 
-        sweeper = Sweeper(InlineWorkers().disk)
+        sweeper = self.sweeper(sweep=sweep)
         sweeper.add(b"a")
         sweeper.add(b"b")
-        sweeper.start(sweep)
-        self.assertEqual(swept, [b"b"])
+        sweeper.start()
+        self.clock.advance(0.2)
+        self.assertEqual(self.swept, [b"b"])

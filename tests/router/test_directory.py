@@ -75,6 +75,16 @@ class Sharing(SynchronousTestCase):
     def test_others_are_others(self) -> None:
         self.assertIsNot(self.visit(0).repository, self.visit(1).repository)
 
+    def same(self, one: bytes, other: bytes) -> bool:
+        same: bool = self.successResultOf(Deferred.fromCoroutine(self.directory.same(one, other)))
+        return same
+
+    def test_one_by_several_paths(self) -> None:
+        first, second = self.paths
+        self.assertTrue(self.same(first, first + b"/.git"))
+        self.assertFalse(self.same(first, second))
+        self.assertTrue(self.same(first, b"/nonexistent"), "nobody can tell")
+
     def test_closed_when_idle(self) -> None:
         first, second = self.visit(), self.visit()
         first.leave()

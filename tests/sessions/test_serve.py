@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import FramingError, PeerLost, Refused, Stalled
@@ -120,6 +122,25 @@ class SimpleRequests(Case):
         self.store.refusing["present"] = ZeroDivisionError("oops")
         self.says(b"CHECKPRESENT %b\n" % KEY, b"")
         self.failureResultOf(self.done, ZeroDivisionError)
+
+
+class Outcomes(Case):
+    """What the log says of a request that was cut off."""
+
+    def reasons(self, cut: Callable[[], object]) -> list[str]:
+        self.says(b"PUT  %b\n" % KEY, b"PUT-FROM 0\n")
+        with capturedLogs() as events:
+            cut()
+        return [event["reason"] for event in events if event.get("result") == "lost"]
+
+    def test_by_a_line_without_end(self) -> None:
+        reasons = self.reasons(lambda: self.peer.say(b"x" * 40000))
+        self.failureResultOf(self.done, FramingError)
+        self.assertEqual(["a line of more than 32767 bytes"], reasons)
+
+    def test_by_whoever_ends_the_session(self) -> None:
+        self.assertEqual([], self.reasons(self.done.cancel))
+        self.failureResultOf(self.done, CancelledError)
 
 
 class Locks(Case):

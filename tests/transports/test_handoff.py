@@ -254,6 +254,7 @@ class ConversationTests(SynchronousTestCase):
         self.problem = ZeroDivisionError()
         _, link, _ = self.ask()
         self.assertOver(link, b"w1\n")
+        self.assertEqual(self.said(), b"annexd-shell: an internal error, which the daemon's log describes\n")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_the_peer_goes_away(self) -> None:

@@ -1,0 +1,40 @@
+"""The line that makes a remote of a repository here, for `git annex p2p --link`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+from annexd.app.config import Config
+from annexd.errors import ConfigError
+
+_URL = "p2p-annex::annexd:"
+_ADDRESS = re.compile(r"[A-Za-z0-9.:%_-]+:[0-9]{1,5}(,(sha256|name|label)=[A-Za-z0-9.:_-]+)*")
+_NO_LABEL = re.compile(r"[^a-z0-9_-]+")
+_LABEL_CHARACTERS = 20
+# git-annex makes the name of a file of the whole address, and dots and dashes count three there.
+
+
+def invitation(address: str, repository: bytes, secret: bytes) -> str:
+    """``address`` is ``HOST:PORT[,sha256=HEX][,name=NAME][,label=LABEL]``.  Raises `ConfigError`."""
+    if not _ADDRESS.fullmatch(address):
+        raise ConfigError(f"{address!r} is no address: it is written HOST:PORT[,sha256=HEX][,name=NAME]")
+    if ",label=" not in address:
+        address += f",label={label(repository)}"
+    return f"{_URL}{address}:{secret.decode()}"
+
+
+def label(repository: bytes) -> str:
+    """
+    git-annex keeps one token for each address, and the token says which
+    repository it is: so each repository has an address of its own.
+    """
+    name = os.path.basename(os.fsdecode(repository)).removesuffix(".git").lower()
+    plain = _NO_LABEL.sub("-", name).strip("-")[:_LABEL_CHARACTERS]
+    return f"{plain}-{hashlib.sha256(repository).hexdigest()[:6]}".lstrip("-")
+
+
+def known_addresses(config: Config, state: str) -> list[str]:
+    """Those of the listeners in ``config``, with what ``state`` has of them, the best first."""
+    return []
