@@ -18,6 +18,7 @@ from annexd.app.notify import Notify
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
 from annexd.app.shell import Shell
+from annexd.app.ssh_listener import SshListener
 from annexd.app.state import state_directory
 from annexd.app.token_file import TokenFile
 from annexd.app.tokens import Tokens
@@ -88,6 +89,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             door=Door(reactor, answer, own_uids(), current.deadlines.handshake),
             notify=Notify(environ),
             printer=None if log is None else printer(daemon.log_format, daemon.log_level, environ, log),
+            listeners=(SshListener(reactor, current, shell, sessions, workers.disk, environ),),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens),
         ),
     )

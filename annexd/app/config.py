@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from annexd.app import values
+from annexd.app import listen_ssh, values
 from annexd.app.access import Rule
 from annexd.app.lines import Lines, Where
+from annexd.app.listen_ssh import ListenSsh
 from annexd.app.rules import rules
 from annexd.app.values import Parser
 from annexd.errors import ConfigError
@@ -63,6 +64,7 @@ class Config:
     served: tuple[Served, ...] = ()
     rules: tuple[Rule, ...] = ()
     audit: Audit = field(default_factory=Audit)
+    listen_ssh: ListenSsh | None = None
 
 
 _DAEMON: Mapping[str, Parser] = {
@@ -91,7 +93,8 @@ _REPOSITORY: Mapping[str, Parser] = {
 }
 _REPOSITORIES: Mapping[str, Parser] = {"directory": values.path, "fsync": values.boolean}
 _AUDIT: Mapping[str, Parser] = {"file": values.path}
-_TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit")
+_LISTEN = ("ssh",)
+_TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit", "listen")
 
 
 def read(file: str) -> Config:
@@ -137,7 +140,25 @@ class _Reading:
         served = [self.served(where, given, daemon) for where, given in self.tables("repository")]
         served += [self.served(where, given, daemon) for where, given in self.tables("repositories")]
         audit = Audit(**self.table(("audit",), self.document.get("audit", {}), _AUDIT))
-        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit)
+        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit, **self.listeners())
+
+    def listeners(self) -> dict[str, Any]:
+        """Each has a table of its own in ``[listen]``."""
+        given = self.document.get("listen", {})
+        if not isinstance(given, dict):
+            self.wrong(("listen",), "listen must be a table")
+            return {}
+        for name in given:
+            if name not in _LISTEN:
+                self.wrong(("listen", name), f"listen.{name}: unknown key; listen has {', '.join(_LISTEN)}")
+        return {"listen_ssh": self.listen_ssh(given["ssh"])} if "ssh" in given else {}
+
+    def listen_ssh(self, given: object) -> ListenSsh | None:
+        where = ("listen", "ssh")
+        found = self.table(where, given, listen_ssh.KEYS, "address")
+        if isinstance(given, dict) and ("authorized-keys" in given) == ("users" in given):
+            self.wrong(where, "listen.ssh needs one of authorized-keys and users, and not both")
+        return ListenSsh(**found) if "address" in found else None
 
     def served(self, where: Where, given: object, daemon: Daemon) -> Served | None:
         nested = where[0] == "repositories"
@@ -162,20 +183,21 @@ class _Reading:
 
     def table(self, where: Where, given: object, known: Mapping[str, Parser], *needed: str) -> dict[str, Any]:
         """The values that are right, under their names in Python; complains about the rest."""
+        title = ".".join(part for part in where if isinstance(part, str))
         if not isinstance(given, dict):
-            self.wrong(where, f"{where[0]} must be a table")
+            self.wrong(where, f"{title} must be a table")
             return {}
         found = {}
         for key, value in given.items():
             try:
                 if key not in known:
-                    raise ValueError(f"unknown key; {where[0]} has {', '.join(known)}")
+                    raise ValueError(f"unknown key; {title} has {', '.join(known)}")
                 found[key.replace("-", "_")] = known[key](value)
             except ValueError as error:
-                self.wrong((*where, key), f"{where[0]}.{key}: {error}")
+                self.wrong((*where, key), f"{title}.{key}: {error}")
         for key in needed:
             if key not in given:
-                self.wrong(where, f"{where[0]}.{key} is missing")
+                self.wrong(where, f"{title}.{key} is missing")
         return found
 
     def wrong(self, where: Where, sentence: str) -> None:

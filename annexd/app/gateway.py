@@ -55,6 +55,9 @@ class Listener(Protocol):
     async def stop(self) -> None:
         """Let nobody in any more, and let go of those who have not become a session yet."""
 
+    async def close(self) -> None:
+        """The sessions had time to end: let go of whoever is left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -193,6 +196,8 @@ class Gateway(Service):
             )
             await parts.sessions.drain(seconds)
         await parts.door.close()
+        for listener in parts.listeners:
+            await listener.close()
         await parts.directory.close()
         await self._dismiss()
         parts.workers.stop()

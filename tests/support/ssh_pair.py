@@ -153,7 +153,7 @@ class Pair:
             [ed25519_key()],
             limits or Limits(),
             self.doorman,
-            lambda channel, user, line: self.performed.append((channel, user.principal, line)),
+            lambda channel, user, address, line: self.performed.append((channel, user.principal, line)),
         )
         self.client: Any = None
 

@@ -55,6 +55,9 @@ class Connection(SSHConnection):
         self.when_empty: Callable[[], None] = _nothing
         """Called when the last channel is closed."""
 
+        self.when_waiting: Callable[[], None] = _nothing
+        """Called when a channel has more to say than there is room for, at the latest."""
+
     # --- from the peer -------------------------------------------------
 
     def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
@@ -143,6 +146,12 @@ class Connection(SSHConnection):
     def wait(self, channel: Channel) -> None:
         """``channel`` has more to say than there is room for."""
         self._unsent[channel] = None
+        self.when_waiting()
+
+    @property
+    def waiting(self) -> bool:
+        """Some channel has more to say than there is room for."""
+        return any(channel.unsent for channel in self._unsent)
 
     def hold(self) -> None:
         self.held = True

@@ -186,11 +186,11 @@ class Program(ProcessProtocol):
         if self._output is not None:
             self._output.abortConnection()
         code, number = self._outcome.exitCode, self._outcome.signal
+        ended(128 + number if code is None else code)
         if number is None:
             self._channel.finish(code)
         else:
             self._channel.finish_by_signal(signal.Signals(number).name.removeprefix("SIG"))
-        ended(128 + number if code is None else code)
 
 
 def _cancel(timer: Any) -> None:

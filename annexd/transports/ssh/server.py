@@ -28,10 +28,10 @@ from annexd.transports.ssh.login import Doorman, Login, Visitor
 
 _log = Logger()
 
-Perform = Callable[[Channel, Any, bytes], None]
+Perform = Callable[[Channel, Any, str, bytes], None]
 """
-Runs a command of a visitor, of which an empty one is a wish for a shell, and
-calls the channel's `finish` when it is over.
+Runs a command of a visitor from an address, and calls the channel's `finish`
+when it is over.  An empty command is a wish for a shell.
 """
 
 _BANNER_MOST = 255
@@ -40,6 +40,14 @@ _BANNER_MOST = 255
 _BUFFER = 256 * 1024
 _BITE = 64 * 1024
 # Bytes that are read at once, and those that Conch is given at once.
+
+_ASK_S = 5.0
+"""
+The silence after which a peer is asked whether it is there, when it takes no
+more of what there is for it.  OpenSSH's client may sleep over the end of a
+process that shares a connection, with all of the window used, until something
+comes.
+"""
 
 _FAREWELL_S = 10.0
 # For a peer that is sent away to take the last packets.
@@ -102,6 +110,7 @@ class Peer(SSHServerTransport):
         self._heard_s = 0.0
         self._empty_since_s = 0.0
         self._timer: IDelayedCall | None = None
+        self._asking: IDelayedCall | None = None
 
     # --- its life ------------------------------------------------------
 
@@ -120,13 +129,14 @@ class Peer(SSHServerTransport):
         made = Connection(self._clock, self._perform, self._limits.channels, self._limits.stall)
         made.held = self._full or self._rekeying
         made.when_empty = self._emptied
+        made.when_waiting = self._ask_later
         self._emptied()
         self._call_later(self._limits.stall, self._look)
         self.setService(made)  # type: ignore[no-untyped-call]
         self._server.known(self, visitor)
 
     def _perform(self, channel: Channel, line: bytes) -> None:
-        self._server.perform(channel, self.visitor, line)
+        self._server.perform(channel, self.visitor, self.address, line)
 
     def leave(self) -> None:
         """Go as soon as no command is running."""
@@ -148,6 +158,8 @@ class Peer(SSHServerTransport):
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
         self._going = True
         self._cancel_timer()
+        if self._asking is not None:
+            self._asking.cancel()
         self._server.left(self)
         super().connectionLost(reason)
 
@@ -176,6 +188,17 @@ class Peer(SSHServerTransport):
         if now - self._heard_s >= limits.stall:
             self.service.ping()
         self._call_later(limits.stall, self._look)
+
+    def _ask_later(self) -> None:
+        if self._asking is None and not self._going:
+            self._asking = self._clock.callLater(_ASK_S, self._ask)
+
+    def _ask(self) -> None:
+        self._asking = None
+        if isinstance(self.service, Connection) and self.service.waiting:
+            if self._clock.seconds() - self._heard_s >= _ASK_S:
+                self.service.ping()
+            self._ask_later()
 
     def _call_later(self, seconds: float, function: Any, *arguments: Any) -> None:
         self._cancel_timer()

@@ -382,6 +382,31 @@ class Users(SynchronousTestCase):
         lose(self.peer)
         self.assertEqual([], self.pair.clock.getDelayedCalls())
 
+    def test_a_peer_that_takes_nothing_is_asked(self) -> None:
+        """Soon, for it may have slept; while it takes something it is not."""
+        channel = self.pair.run(b"annex this", localWindow=1000)
+        client = self.pair.client.connection
+        asked: list[bytes] = []
+        self.patch(client, "gotGlobalRequest", lambda kind, data: asked.append(kind) or 0)
+        grant = client.adjustWindow
+        self.patch(client, "adjustWindow", lambda *_: None)  # Conch's is too good a reader
+        self.pair.performed[0][0].write(bytes(5000))
+        for _ in range(5):
+            self.pair.clock.advance(2)
+            grant(channel, 10)
+            self.pair.turn()
+        self.assertEqual([], asked)
+        for _ in range(8):
+            self.pair.clock.advance(2)
+            self.pair.turn()
+        self.assertEqual([b"keepalive@openssh.com"] * 2, asked)
+        grant(channel, 10_000)
+        self.pair.turn()
+        self.pair.clock.pump([2] * 10)
+        self.assertEqual(2, len(asked))
+        lose(self.peer)
+        self.assertEqual([], self.pair.clock.getDelayedCalls())
+
     def test_stopping(self) -> None:
         """Those who do nothing go at once, the others when they have done."""
         channel = self.pair.run(b"annex this")
