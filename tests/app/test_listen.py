@@ -8,9 +8,10 @@ import socket
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.config import Config, parse
-from annexd.app.listen import Address, FrontEnds, Listen, Plain, Tls, public_address
+from annexd.app.listen import FrontEnds, Listen, Plain, Tls, public_address
 from annexd.app.plan import left_for_a_start
 from annexd.errors import ConfigError
+from annexd.transports.address import Address
 
 FULL = """\
 [listen.tls]
@@ -95,10 +96,10 @@ class Wrong(SynchronousTestCase):
             ),
             ("[listen.tls]\naddress = 7001", "listen.tls.address: must be a text in quotes, not 7001"),
             ("[listen.tls]\naddress = []", "listen.tls.address: must not be empty"),
-            ('[listen.tls]\naddress = ["a:1"]', "address: must be an address and a port, as in"),
+            ('[listen.tls]\naddress = ["a:1"]', "address: 'a' is no address to listen on"),
             ('[listen.tls]\naddress = "[::]"', "address: must be an address and a port, as in"),
             ('[listen.tls]\naddress = "::1:7001"', "address: must be an address and a port, as in"),
-            ('[listen.tls]\naddress = "1.2.3:7001"', "address: must be an address and a port, as in"),
+            ('[listen.tls]\naddress = "1.2.3:7001"', "address: '1.2.3' is no address to listen on"),
             ('[listen.tls]\naddress = "1.2.3.4:70000"', "address: must be an address and a port, as in"),
             (
                 '[listen.tls]\naddress = "*:1"\npublic = "annex"',
