@@ -138,7 +138,7 @@ class Life(SynchronousTestCase):
         self.assertEqual([f"unix:{self.socket}", "tls:[::]:1"], self.gateway.listeners())
         self.gateway.reload()
         self.successResultOf(self.stop())
-        self.assertEqual(["start", "reload", "stop"], listener.told)
+        self.assertEqual(["start", "reload", "stop", "close"], listener.told)
 
     def test_attendants(self) -> None:
         """Before the first comes until after the last has left."""

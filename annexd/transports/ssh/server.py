@@ -23,6 +23,7 @@ from zope.interface import implementer
 from annexd.transports.address import plain_host
 from annexd.transports.ssh.algorithms import COMPRESSIONS, KEY_FORMATS, ciphers, key_exchanges, macs
 from annexd.transports.ssh.channel import Channel
+from annexd.transports.ssh.conch import said_by_conch
 from annexd.transports.ssh.connection import Connection
 from annexd.transports.ssh.login import Doorman, Login, Visitor
 
@@ -97,6 +98,7 @@ class Peer(SSHServerTransport):
     factory: Any
 
     def __init__(self, server: Server) -> None:
+        self._log = said_by_conch
         self._server = server
         self._clock = server.clock
         self._limits = server.limits
@@ -308,6 +310,7 @@ class Peer(SSHServerTransport):
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
         if not self._going:
+            _log.info("{address} is sent away: {reason}", address=self.address, reason=desc.decode())
             self._tcp.unregisterProducer()
             super().sendDisconnect(reason, desc)  # type: ignore[no-untyped-call]
             self._hang_up()
