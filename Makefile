@@ -21,23 +21,24 @@ TESTS = $(filter-out tests.soak,$(patsubst tests/%/__init__.py,tests.%,$(wildcar
 
 venv: $(BIN)/.installed
 
-$(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py $(wildcard annexd/client/annexd_shell.*)
+$(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py $(wildcard annexd/client/annexd_shell.*) \
+                   annexd/client/git-annex-p2p-annexd
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "annexd needs Python 3.11 or later: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo "Python cannot make virtual environments. On Debian, as root: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check \
-	    --config-settings editable_mode=compat -e '.[annex,test,lint]'
-	$(BIN)/python -m compileall -q annexd/client
+	    --config-settings editable_mode=compat -e '.[server,annex,test,lint]'
+	$(BIN)/python -m compileall -q annexd/__init__.py annexd/client
 	@! command -v cc >/dev/null || $(BIN)/annexd build-shell || true
 	@touch $@
 
 serve: venv
-	@etc/demonstrate $(BIN) $(REPO)
+	@etc/demonstrate $(BIN) $(if $(REPO),"$(patsubst ~/%,$(HOME)/%,$(REPO))")
 
 test: needs venv programs lint
 	$(TRIAL) $(TESTS)
 
-# Without the real programs: seconds.
+# Without the real programs and a compiler: seconds.
 unit: venv
 	$(TRIAL) $(filter-out tests.interop tests.test_packaging,$(TESTS))
 

@@ -82,8 +82,10 @@ class Wheel(TestCase):
             self.assertIn(f"annexd/{module}.py", names)
         self.assertIn("annexd/client/annexd_shell.c", names)
         scripts = {name.partition(".data/")[2] for name in names if ".data/" in name}
-        self.assertIn("scripts/annexd-shell", scripts)
-        self.assertIn("data/share/man/man1/annexd.1", scripts)
+        for name in ("annexd-shell", "git-annex-p2p-annexd", "git-remote-p2p-annex"):
+            self.assertIn(f"scripts/{name}", scripts)
+        for name in ("annexd", "annexd-shell", "git-annex-p2p-annexd"):
+            self.assertIn(f"data/share/man/man1/{name}.1", scripts)
         strangers = {name.split("/")[0] for name in names if not name.startswith("annexd-")}
         self.assertEqual({"annexd", "twisted"}, strangers)
 
@@ -113,6 +115,36 @@ class Wheel(TestCase):
         done = subprocess.run([moved, "--version"], capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1))
         self.assertIn("install it again", done.stderr)
+
+    def test_what_a_client_installs(self) -> None:
+        """No other library, and the programs run through links, as pipx makes them."""
+        environment = self.scratch / "client"
+        run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=self.scratch)
+        pip = (sys.executable, "-m", "pip", "--python", environment / "bin" / "python")
+        run(*pip, "install", "-q", "--no-index", self.build(), cwd=self.scratch)
+        links = self.scratch / "links"
+        links.mkdir()
+        for name in ("annexd", "annexd-shell", "git-annex-p2p-annexd", "git-remote-p2p-annex"):
+            (links / name).symlink_to(environment / "bin" / name)
+        self.assertIn("annexd-shell", run(links / "annexd-shell", "--help", cwd=self.scratch))
+        said = run(links / "git-annex-p2p-annexd", "--version", cwd=self.scratch)
+        self.assertEqual(said, f"git-annex-p2p-annexd {__version__}\n")
+        for command, part in {
+            "git-annex-p2p-annexd nobody.invalid:1": "there is no host nobody.invalid",
+            "git-remote-p2p-annex x fake:y": "there is no token for p2p-annex::fake:y",
+            "annexd serve": "pip install 'annexd[server]'",
+        }.items():
+            program, *arguments = command.split()
+            done = subprocess.run(
+                [links / program, *arguments],
+                input="connect git-upload-pack\n",
+                cwd=self.scratch,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+            )
+            self.assertEqual((done.returncode, part in done.stderr), (1, True), done.stderr)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
     def test_both_versions_are_the_same(self) -> None:
         self.assertEqual(__version__, VERSION)

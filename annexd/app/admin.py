@@ -47,6 +47,7 @@ class Sessions:
         self._open: dict[int, Activity] = {}
         self._stops: dict[int, Stop] = {}
         self._last_id = 0
+        self._end = 0.0
 
     def open(
         self,
@@ -97,9 +98,9 @@ class Sessions:
         as they have done it; when the time is over, all others.  Returns when
         they have ended, or do not end.
         """
-        end = self._clock.seconds() + seconds
-        while self._open and self._clock.seconds() < end + _LAST_S:
-            over = self._clock.seconds() >= end
+        self._end = self._clock.seconds() + seconds
+        while self._open and self._clock.seconds() < self._end + _LAST_S:
+            over = self._clock.seconds() >= self._end
             for activity in self:
                 if (over or activity.verb in _WAITING) and (stop := self._stops.pop(activity.id, None)):
                     stop("annexd stops")
@@ -129,6 +130,10 @@ class Sessions:
                 reason=reason,
             )
         return len(stops)
+
+    def hurry(self) -> None:
+        """The time that `drain` gives is over now."""
+        self._end = min(self._end, self._clock.seconds())
 
     def __iter__(self) -> Iterator[Activity]:
         return iter(list(self._open.values()))

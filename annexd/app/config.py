@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from annexd.app import listen_ssh, values
+from annexd.app import values
 from annexd.app.access import Rule
 from annexd.app.lines import Lines, Where
-from annexd.app.listen_ssh import ListenSsh
+from annexd.app.listen import Listen, listen
 from annexd.app.rules import rules
 from annexd.app.values import Parser
 from annexd.errors import ConfigError
@@ -45,6 +45,9 @@ class Daemon:
     max_sessions: int = 10_000
     """More are refused, so that those inside do not run out of file descriptors."""
 
+    max_unauthenticated: int = 500
+    """Connections from the network that have not said yet who they are; the oldest go."""
+
     @property
     def tells_all(self) -> bool:
         """Whether sessions report requests that are too many to be of interest."""
@@ -64,7 +67,7 @@ class Config:
     served: tuple[Served, ...] = ()
     rules: tuple[Rule, ...] = ()
     audit: Audit = field(default_factory=Audit)
-    listen_ssh: ListenSsh | None = None
+    listen: Listen = field(default_factory=Listen)
 
 
 _DAEMON: Mapping[str, Parser] = {
@@ -78,6 +81,7 @@ _DAEMON: Mapping[str, Parser] = {
     "disk-threads": values.whole(1, 256),
     "transfer-threads": values.whole(1, 256),
     "max-sessions": values.whole(1, 1_000_000),
+    "max-unauthenticated": values.whole(1, 100_000),
 }
 _DEADLINES: Mapping[str, Parser] = {
     "handshake": values.duration(above=0),
@@ -93,7 +97,6 @@ _REPOSITORY: Mapping[str, Parser] = {
 }
 _REPOSITORIES: Mapping[str, Parser] = {"directory": values.path, "fsync": values.boolean}
 _AUDIT: Mapping[str, Parser] = {"file": values.path}
-_LISTEN = ("ssh",)
 _TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit", "listen")
 
 
@@ -140,25 +143,8 @@ class _Reading:
         served = [self.served(where, given, daemon) for where, given in self.tables("repository")]
         served += [self.served(where, given, daemon) for where, given in self.tables("repositories")]
         audit = Audit(**self.table(("audit",), self.document.get("audit", {}), _AUDIT))
-        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit, **self.listeners())
-
-    def listeners(self) -> dict[str, Any]:
-        """Each has a table of its own in ``[listen]``."""
-        given = self.document.get("listen", {})
-        if not isinstance(given, dict):
-            self.wrong(("listen",), "listen must be a table")
-            return {}
-        for name in given:
-            if name not in _LISTEN:
-                self.wrong(("listen", name), f"listen.{name}: unknown key; listen has {', '.join(_LISTEN)}")
-        return {"listen_ssh": self.listen_ssh(given["ssh"])} if "ssh" in given else {}
-
-    def listen_ssh(self, given: object) -> ListenSsh | None:
-        where = ("listen", "ssh")
-        found = self.table(where, given, listen_ssh.KEYS, "address")
-        if isinstance(given, dict) and ("authorized-keys" in given) == ("users" in given):
-            self.wrong(where, "listen.ssh needs one of authorized-keys and users, and not both")
-        return ListenSsh(**found) if "address" in found else None
+        ways_in = listen(self, self.document.get("listen", {}))
+        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit, ways_in)
 
     def served(self, where: Where, given: object, daemon: Daemon) -> Served | None:
         nested = where[0] == "repositories"
@@ -183,21 +169,21 @@ class _Reading:
 
     def table(self, where: Where, given: object, known: Mapping[str, Parser], *needed: str) -> dict[str, Any]:
         """The values that are right, under their names in Python; complains about the rest."""
-        title = ".".join(part for part in where if isinstance(part, str))
+        name = ".".join(part for part in where if isinstance(part, str))
         if not isinstance(given, dict):
-            self.wrong(where, f"{title} must be a table")
+            self.wrong(where, f"{name} must be a table")
             return {}
         found = {}
         for key, value in given.items():
             try:
                 if key not in known:
-                    raise ValueError(f"unknown key; {title} has {', '.join(known)}")
+                    raise ValueError(f"unknown key; {name} has {', '.join(known)}")
                 found[key.replace("-", "_")] = known[key](value)
             except ValueError as error:
-                self.wrong((*where, key), f"{title}.{key}: {error}")
+                self.wrong((*where, key), f"{name}.{key}: {error}")
         for key in needed:
             if key not in given:
-                self.wrong(where, f"{title}.{key} is missing")
+                self.wrong(where, f"{name}.{key} is missing")
         return found
 
     def wrong(self, where: Where, sentence: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
@@ -18,10 +19,10 @@ from annexd.app.logs import Printer
 from annexd.app.notify import Notify
 from annexd.app.plan import Current
 from annexd.app.sockets import Claim
-from annexd.errors import AnnexdError
+from annexd.errors import AnnexdError, ConfigError
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
-from annexd.transports.handoff import Door, listen
+from annexd.transports.handoff import Door, listen, own_uids
 
 _log = Logger()
 
@@ -56,7 +57,7 @@ class Listener(Protocol):
         """Let nobody in any more, and let go of those who have not become a session yet."""
 
     async def close(self) -> None:
-        """The sessions had time to end: let go of whoever is left."""
+        """Those who are inside have had time enough; until everything has been cleaned up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Parts:
 class Gateway(Service):
     """
     The daemon as a Twisted service.  ``reactor`` has times, threads and unix
-    sockets; ``when_ready`` is called when clients may come.
+    sockets; ``when_ready`` is called when clients may come, and
+    ``when_impossible`` when they never will.
     """
 
     def __init__(self, reactor: Any, parts: Parts) -> None:
@@ -88,8 +90,11 @@ class Gateway(Service):
         self._parts = parts
         self._claim: Claim | None = None
         self._port: IListeningPort | None = None
-        self._former_hangup: Any = None
+        self._former_signals: dict[signal.Signals, Any] = {}
+        self._stopping = False
+        self._on_a_terminal = False
         self.when_ready: Callable[[], None] = lambda: None
+        self.when_impossible: Callable[[ConfigError], None] = lambda error: None
 
     def setServiceParent(self, parent: Any) -> None:
         """Under twistd the parent is where it looks for another log observer than its own."""
@@ -108,7 +113,16 @@ class Gateway(Service):
     def startService(self) -> None:
         """Raises `ConfigError` when the socket cannot be had."""
         super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._start()
+        except ConfigError as error:
+            self.when_impossible(error)
+            raise
+
+    def _start(self) -> None:
         _raise_descriptor_limit()
+        self._stopping = False
+        self._parts.door.uids = own_uids()  # only now: twistd may have become another user
         self._claim = Claim(self._parts.socket)
         try:
             for attendant in self._parts.attendants:
@@ -121,7 +135,8 @@ class Gateway(Service):
             Deferred.fromCoroutine(self._give_up())
             self._claim.release()
             raise
-        self._former_hangup = signal.signal(signal.SIGHUP, self._hung_up)
+        self._on_a_terminal = os.isatty(0)
+        self._heed(signal.SIGHUP, self._hung_up)
         # A turn later, when the reactor also heeds signals: a SIGTERM may follow at once.
         self._reactor.callWhenRunning(self._reactor.callLater, 0, self._ready)
 
@@ -156,11 +171,21 @@ class Gateway(Service):
         _log.info("reloaded: {sentence}", sentence=sentence)
         return sentence
 
-    def _hung_up(self, *_: object) -> None:
-        """In the middle of anything, as signals come."""
-        self._reactor.callFromThread(self._reload_or_say_why_not)
+    def _heed(self, number: signal.Signals, act: Callable[[], None]) -> None:
+        """Until the daemon has stopped.  Signals come in the middle of anything, ``act`` is called later."""
 
-    def _reload_or_say_why_not(self) -> None:
+        def come(*_: object) -> None:
+            self._reactor.callFromThread(act)
+
+        self._former_signals[number] = signal.signal(number, come)
+
+    def _hung_up(self) -> None:
+        if self._stopping:
+            return
+        if self._on_a_terminal and self._parts.current.plan.file is None:
+            # Nothing to read again, and the terminal has been closed.
+            self._reactor.stop()
+            return
         try:
             self.reload()
         except AnnexdError as error:
@@ -186,7 +211,9 @@ class Gateway(Service):
         parts = self._parts
         if self._port is None or self._claim is None:
             return
-        signal.signal(signal.SIGHUP, self._former_hangup)
+        self._stopping = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._heed(number, self._hurry)
         parts.notify.stopping()
         await self._stop_listening()
         if len(parts.sessions):
@@ -197,11 +224,14 @@ class Gateway(Service):
             await parts.sessions.drain(seconds)
         await parts.door.close()
         for listener in parts.listeners:
-            await listener.close()
+            await _whatever_happens(listener, listener.close())
         await parts.directory.close()
         await self._dismiss()
         parts.workers.stop()
         self._claim.release()
+        for number, former in self._former_signals.items():
+            signal.signal(number, former)
+        self._former_signals.clear()
         _log.info("stopped")
 
     async def _give_up(self) -> None:
@@ -212,13 +242,29 @@ class Gateway(Service):
         for attendant in reversed(self._parts.attendants):
             await attendant.stop()
 
+    def _hurry(self) -> None:
+        """Whoever says it twice does not want to wait."""
+        if len(self._parts.sessions):
+            _log.info("{count} sessions are cut off", count=len(self._parts.sessions))
+            self._parts.sessions.hurry()
+
     async def _stop_listening(self) -> None:
         port, self._port = self._port, None
         stopping = None if port is None else port.stopListening()
         if stopping is not None:
             await stopping
         for listener in self._parts.listeners:
-            await listener.stop()
+            await _whatever_happens(listener, listener.stop())
+
+
+async def _whatever_happens(listener: Listener, act: Awaitable[None]) -> None:
+    """A bug there must not keep the repositories from being closed."""
+    try:
+        await act
+    except CancelledError:
+        raise
+    except Exception:
+        _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
 
 
 def _raise_descriptor_limit() -> None:

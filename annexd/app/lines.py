@@ -8,6 +8,9 @@ from typing import Any
 Where = tuple[str | int, ...]
 """As in ``("access", 0, "users")``: keys, and positions in arrays of tables."""
 
+_ENDS = ("]", "}", '"""', "'''")
+"""One of them is in the last line of a value that goes on for lines."""
+
 
 class Lines:
     """For a text that `tomllib` has accepted."""
@@ -36,7 +39,9 @@ class Lines:
             self._header(line, number)
             return 1
         for last in range(number, len(self._lines)):
-            # A value may go on for lines: it ends where it can be read.
+            # A value may go on for lines: it ends where it can be read, which is not worth a try everywhere.
+            if last > number and not any(end in self._lines[last] for end in _ENDS):
+                continue
             try:
                 parsed = tomllib.loads("\n".join(self._lines[number : last + 1]))
             except tomllib.TOMLDecodeError:

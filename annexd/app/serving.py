@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, cast
@@ -23,9 +22,6 @@ def serve_in_foreground(
     daemon.begin_logging()
     daemon.when_ready = _say_ready
     daemon.startService()
-    if file is None and sys.stdin is not None and sys.stdin.isatty():
-        # Nothing to read again, and the terminal may be closed.
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
     reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
     reactor.run()
     return 0

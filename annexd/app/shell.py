@@ -106,6 +106,7 @@ class Shell:
     # --- configlist ----------------------------------------------------
 
     async def _list_config(self, asked: Invocation, guest: Guest, wanted: ConfigList) -> None:
+        asked.accept()  # opening a repository may take longer than a client waits for an answer
         with await self._host.visit(guest) as repository:
             check_uuid(repository, wanted.uuid)
             if not repository.uuid:
@@ -124,7 +125,6 @@ class Shell:
         if asked.environment.readonly:
             raise Refused("Action blocked by GIT_ANNEX_SHELL_READONLY")
         guest.verdict.require(Operation.INIT)
-        asked.accept()
         await repository.ledger.run(_init_blocking, repository)
         await repository.refresh()
 

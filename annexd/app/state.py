@@ -36,10 +36,19 @@ def _is_own(path: str) -> bool:
 
 
 def private_directory(path: str) -> str:
-    """Make ``path`` where it is missing, for nobody else to look into.  Raises `ConfigError`."""
+    """
+    Make ``path`` where it is missing, for nobody else to look into.  Raises
+    `ConfigError`, also where others may look into it and something is there
+    already: that may be a directory of theirs, which they go on to need.
+    """
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
         if os.stat(path).st_mode & 0o077:
+            if os.listdir(path):
+                raise ConfigError(
+                    f"{path} is open to others: name a directory of its own in daemon.state-directory, "
+                    "or make this one private (chmod 700, with systemd StateDirectoryMode=0700)"
+                )
             os.chmod(path, 0o700)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None

@@ -60,7 +60,7 @@ class Others(Protocol):
 
 
 Same = Callable[[bytes, bytes], Awaitable[bool]]
-"""Whether two paths lead to one repository; `True` where it cannot be told."""
+"""Whether two paths lead to one repository; `True` also where neither leads to any."""
 
 
 class Tokens:

@@ -168,6 +168,7 @@ static size_t make_frame(const char *command)
     used = put(used, "appendonly", getenv("GIT_ANNEX_SHELL_APPENDONLY"));
     used = put(used, "limited", getenv("GIT_ANNEX_SHELL_LIMITED"));
     used = put(used, "directory", getenv("GIT_ANNEX_SHELL_DIRECTORY"));
+    used = put(used, "connection", getenv("SSH_CONNECTION"));
     used = put(used, "cwd", cwd);
     for (int i = 0; i < 4; i++)
         data[i] = (char)((used - 4) >> (24 - 8 * i) & 0xff);

@@ -32,6 +32,7 @@ from annexd.repo.settings import Settings
 
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
 _PUSH_SECONDS = 5.0  # git holds a reference for milliseconds
+_PUSHES_SECONDS = 60.0  # after each push a large commit, which takes its time, is made anew
 _PAUSE_S = 0.02
 _MOST_FILES = 2000  # in one commit: it takes about a second, in which others wait
 _MESSAGE = b"update"
@@ -73,15 +74,20 @@ class Branch:
         private, public = self._current(self._layout.log_name(key))
         return presence.holders(private, public)
 
-    def record(self, key: Key, present: bool) -> bool:
+    def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> bool:
         """
-        Say that this repository has ``key``, or has it no longer.
+        Say that this repository has ``key``, or has it no longer, if that is
+        ``still`` so when it is our turn: others write to the log after they
+        have changed the content, so what they did before is seen here, and
+        what they do later is written later.
 
         Returns `False` when that is what the log says already.
         """
         name = self._layout.log_name(key)
         private = self._settings.private
         with self._journal_locked():
+            if not still():
+                return False
             texts = self._current(name)
             line = presence.change(b"".join(texts), self._settings.uuid, present, self._now())
             if line is None:
@@ -129,24 +135,29 @@ class Branch:
         """
         if not self._settings.always_commit or self._settings.needs_git_annex_to_commit:
             return False
-        committed = False
+        committed = 0
         with _refusing(self._layout.journal):
-            while self._commit_some():
-                committed = True
-        return committed
+            while some := self._commit_some():
+                committed += some
+                if some < _MOST_FILES:
+                    # A git-annex that fills the journal meanwhile commits that itself; waiting for its end
+                    # would keep everybody here from the log.
+                    break
+        return committed > 0
 
-    def _commit_some(self) -> bool:
+    def _commit_some(self) -> int:
+        """How many files were moved, `_MOST_FILES` at most."""
         if not _listed(self._layout.journal, 1):
-            return False
+            return 0
         with self._journal_locked():
             names = _listed(self._layout.journal, _MOST_FILES)
             paths = {branch_path(name): os.path.join(self._layout.journal, name) for name in names}
             if not paths:
-                return False
+                return 0
             self._put_on_branch({name: _read(path) or b"" for name, path in paths.items()})
             for path in paths.values():
                 os.unlink(path)
-        return True
+        return len(paths)
 
     def _put_on_branch(self, journalled: dict[bytes, bytes]) -> None:
         """
@@ -155,7 +166,7 @@ class Branch:
         moved meanwhile all is done again.
         """
         message = self._settings.commit_message or _MESSAGE
-        end = self._clock() + _PUSH_SECONDS
+        begin = self._clock()
         while True:
             head = self._git.branch_head()
             changed = {}
@@ -173,8 +184,10 @@ class Branch:
                 if self._git.move_branch(commit.name, head):
                     self._settle_branch()
                     return
+                if self._clock() >= begin + _PUSHES_SECONDS:
+                    raise Refused("others move the git-annex branch all the time")
             except BranchLocked:
-                if self._clock() >= end:
+                if self._clock() >= begin + _PUSH_SECONDS:
                     raise
             self._sleep(_PAUSE_S)
 
@@ -213,12 +226,12 @@ class Branch:
     @contextlib.contextmanager
     def _journal_locked(self) -> Iterator[None]:
         def act() -> FileLock:
-            return lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+            held = lock(self._layout.journal_lock, exclusive=True, seconds=_LOCK_SECONDS)
+            return self._modes.created_lock(held)
 
         with _refusing(self._layout.journal_lock):
             held = self._modes.in_made_dir(self._layout.annex, self._layout.git_dir, act)
         try:
-            self._modes.created_file(held.fd)
             yield
         finally:
             held.release()

@@ -6,6 +6,7 @@ git-annex where only that does everything right.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from annexd.errors import Absent, Refused
@@ -55,7 +56,7 @@ class Changing:
                     return
             # Others need not wait for their turn, nor for a thread, while this waits for the disk.
             elif await writer.gated.bulk.run(self._place, writer):
-                await self.ledger.run(self._record_or_undo, writer)
+                await self.ledger.run_anyway(self._record_or_undo, writer)
                 return
         await writer.gated.bulk.run(self._add_by_git_annex, writer)
 
@@ -68,7 +69,8 @@ class Changing:
         """For a thread; `False` when that is for git-annex to do."""
         if self._has_unlocked_files(writer.parts, writer.key):
             return False
-        writer.place()
+        with _or_taken_back(writer):
+            writer.place()
         return True
 
     def _place_and_record(self, writer: LocalWriter) -> bool:
@@ -84,19 +86,19 @@ class Changing:
 
     def _record(self, writer: LocalWriter) -> None:
         """What the location log does not know of might as well not be here."""
-        try:
+        with _or_taken_back(writer):
             self._record_what_is(writer.parts, writer.key)
-        except (OSError, Refused):
-            with contextlib.suppress(OSError, Refused):
-                writer.take_back()
-            raise
 
     def _record_what_is(self, parts: Parts, key: Key) -> bool:
         """Whoever removed the content before it was our turn has recorded that."""
-        here = parts.objects.find(key) is not None
-        if here:
-            self.ledger.record(key, True)
-        return here
+
+        def is_here() -> bool:
+            return parts.objects.find(key) is not None
+
+        if is_here():
+            self.ledger.record(key, True, is_here)
+            return is_here()
+        return False
 
     def _add_by_git_annex(self, writer: LocalWriter) -> None:
         """For a thread."""
@@ -110,13 +112,13 @@ class Changing:
 
     async def remove(self, parts: Parts, key: Key, before: int | None) -> Outcome:
         if parts.settings.needs_git_annex_to_remove:
-            return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
+            return await self.workers.bulk.run(self._remove_by_git_annex, parts, key, before)
         try:
             outcome = await self.ledger.run(self._remove, parts, key, before)
         finally:
             self.sweeper.start()
         if outcome is None:
-            return await self.workers.disk.run(self._remove_by_git_annex, parts, key, before)
+            return await self.workers.bulk.run(self._remove_by_git_annex, parts, key, before)
         return outcome
 
     def _remove(self, parts: Parts, key: Key, before: int | None) -> Outcome | None:
@@ -183,6 +185,16 @@ class Changing:
 
     def _is_late(self, before: int | None) -> bool:
         return before is not None and self.clocks.boot() >= before
+
+
+@contextlib.contextmanager
+def _or_taken_back(writer: LocalWriter) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, Refused):
+        with contextlib.suppress(OSError, Refused):
+            writer.take_back()
+        raise
 
 
 def _only_git_annex_adds(parts: Parts, means: Means) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from typing import Callable, Protocol
 
@@ -31,6 +32,7 @@ RETENTION_S = 600
 _WAIT_S = 30.0  # for locks that everybody holds for moments only
 _SIDECAR_VERSION = 10
 _MOST_ENDED = 1000
+_TRIES = 20
 _LONGEST_STAMP = 100
 _TO_READ = os.O_RDONLY | os.O_CREAT
 
@@ -70,6 +72,7 @@ class ContentLocks:
         self._unchanged = unchanged
         # Stamps of locks that were released here while others held theirs.
         self._ended: dict[bytes, bytes] = {}
+        self._ending = threading.Lock()
 
     def share(self, path: bytes) -> Held:
         """
@@ -91,12 +94,7 @@ class ContentLocks:
         finish = finish or self.finish
         if self._sidecars:
             return self._claim_by_sidecar(path, finish)
-        self._thaw_for_others(path)
-        try:
-            return self._lock_object(path, exclusive=True, finish=finish)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                self._modes.freeze_object(path)
+        return self._claim_object(path, finish)
 
     def finish(self, path: bytes) -> None:
         """Leave the directory of an object as it should be, or not at all when it is empty."""
@@ -149,9 +147,7 @@ class ContentLocks:
 
         def act() -> FileLock | None:
             held = try_lock(path + b".lck", exclusive=exclusive, flags=flags)
-            if held is not None:
-                self._modes.created_file(held.fd)
-            return held
+            return None if held is None else self._modes.created_lock(held)
 
         try:
             return self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
@@ -164,9 +160,8 @@ class ContentLocks:
         stamp = b"%d.%09ds" % divmod(end_ns, 10**9)
 
         def act() -> None:
-            guard = lock(path + b".rtl", exclusive=True, seconds=_WAIT_S)
+            guard = self._modes.created_lock(lock(path + b".rtl", exclusive=True, seconds=_WAIT_S))
             try:
-                self._modes.created_file(guard.fd)
                 there = _retained_until(path)
                 if there is None or there < end_ns:
                     replace_file(self._layout, self._modes, path + b".rtm", stamp)
@@ -187,6 +182,10 @@ class ContentLocks:
         else has prolonged is his to end: another process's stays, as with
         git-annex, but among our own sessions the last one ends all.
         """
+        with self._ending:
+            self._end_share(path, stamp)
+
+    def _end_share(self, path: bytes, stamp: bytes) -> None:
         held = self._lock_sidecar(path, exclusive=True)
         retained = read_small(path + b".rtm")
         if held is not None:
@@ -224,6 +223,7 @@ class ContentLocks:
 
     def _lock_object(self, path: bytes, exclusive: bool, finish: Finish) -> Held:
         no_upgrade = lock(self._layout.sentinal, exclusive=False, seconds=_WAIT_S, flags=_TO_READ)
+        self._modes.created_lock(no_upgrade)
         try:
             if not self._unchanged():
                 raise Refused("the repository's configuration has just been changed; try again")
@@ -239,11 +239,21 @@ class ContentLocks:
             raise Locked("the content is locked" if exclusive else "the content is being removed")
         return _LockedObject(path, held, no_upgrade, finish)
 
-    def _thaw_for_others(self, path: bytes) -> None:
-        try:
-            self._modes.thaw_object(path)
-        except FileNotFoundError:
-            raise Absent("the content is not here") from None
+    def _claim_object(self, path: bytes, finish: Finish) -> Held:
+        """It must be writable for that, and whoever claims it at the same time protects it again."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._modes.thaw_object(path)
+                return self._lock_object(path, exclusive=True, finish=finish)
+            except FileNotFoundError:
+                raise Absent("the content is not here") from None
+            except PermissionError:
+                if not tries_left:
+                    raise
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    self._modes.freeze_object(path)
+        raise AssertionError
 
 
 class _LockedObject:

@@ -65,20 +65,21 @@ class Space:
     def claim(self, owner: object, need: Callable[[], int]) -> None:
         """
         Room for what ``need()`` still asks for, until `let_go`; raises
-        `Refused` when there is not enough.
+        `Refused` when there is not enough, and `OSError`.
         """
         with self._lock:
+            self._needs.pop(owner, None)
             wanted = need()
-            self._needs[owner] = need
             if wanted:
                 # Who wants nothing, because he has it all already, gets it from a full disk, too.
-                missing = self._reserve + sum(each() for each in self._needs.values()) - self._free()
+                wanted += sum(each() for each in self._needs.values())
+                missing = self._reserve + wanted - self._free()
                 if missing > 0:
-                    del self._needs[owner]
                     raise Refused(
                         f"not enough free space: {missing} more bytes would have to be free, "
                         f"{self._reserve} of which annex.diskreserve keeps"
                     )
+            self._needs[owner] = need
 
     def let_go(self, owner: object) -> None:
         with self._lock:

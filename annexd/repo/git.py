@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import pygit2
 from pygit2.enums import ObjectType, ReferenceType, RepositoryOpenFlag
@@ -67,9 +68,12 @@ class Git:
             path = self._repository.workdir
             return None if path is None else os.fsencode(path).rstrip(b"/") or b"/"
 
-    @property
+    @cached_property
     def common_dir(self) -> bytes:
-        """Where the objects and branches are: another place than ``git_dir`` for linked work trees."""
+        """
+        Where the objects and branches are: another place than ``git_dir`` for
+        linked work trees.  It stays the same, and is read, in a thread, once.
+        """
         try:
             with open(os.path.join(self.git_dir, b"commondir"), "rb") as file:
                 return os.path.normpath(os.path.join(self.git_dir, file.read().rstrip(b"\n")))

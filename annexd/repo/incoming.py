@@ -52,7 +52,6 @@ class LocalWriter:
         self._recheck = recheck
         self._begun = False
         self._done = False
-        self._placed = False
         self._catching_up: Deferred[None] | None = None
         self._hashing = checker.means is Means.HASH and parts.settings.verify and not upload.offset
         digest = checker.digest if self._hashing else NoDigest()
@@ -97,16 +96,18 @@ class LocalWriter:
     def place(self) -> None:
         """Move the partial file to where complete content is."""
         assert self._upload is not None
-        self._placed = self.parts.objects.place(self.key, self.path, self._upload.fd)
+        self.parts.objects.place(self.key, self.path, self._upload.fd)
         self._done = True
 
     def take_back(self) -> None:
         """
-        Undo `place`, because the location log could not be told.  Content
-        that was there before, or that somebody has locked already, stays.
+        Undo `place`, because that went wrong in the end, or the location log
+        could not be told.  Content that came from elsewhere, or that somebody
+        has locked already, stays.
         """
-        found = self.parts.objects.find(self.key) if self._placed else None
-        if found is not None:
+        assert self._upload is not None
+        found = self.parts.objects.find(self.key)
+        if found is not None and os.path.samestat(found[1], os.fstat(self._upload.fd)):
             claim = self.parts.locks.claim(found[0])
             try:
                 self.parts.objects.take_back(found[0], self.path)

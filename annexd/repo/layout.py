@@ -23,7 +23,6 @@ class Layout:
         self.annex = annex = os.path.join(git_dir, b"annex")
         self.objects = os.path.join(annex, b"objects")
         self.tmp_dir = os.path.join(annex, b"tmp")
-        self.bad_dir = os.path.join(annex, b"bad")
         self.othertmp = os.path.join(annex, b"othertmp")
         self.othertmp_lock = os.path.join(annex, b"othertmp.lck")
         self.journal = os.path.join(annex, b"journal")
@@ -32,10 +31,6 @@ class Layout:
         self.index = os.path.join(annex, b"index")
         self.index_state = os.path.join(annex, b"index.lck")  # holds a commit's name; it is no lock
         self.sentinal = os.path.join(annex, b"sentinal")
-        self.pidlock = os.path.join(annex, b"pidlock")
-        self.keysdb = os.path.join(annex, b"keysdb", b"db")
-        self.keysdb_lock = os.path.join(annex, b"keysdb.lck")
-        self.restage_log = os.path.join(annex, b"restage.log")
         self.transfer = os.path.join(annex, b"transfer")
         without_links = settings.crippled_filesystem and not settings.symlinks
         self._lower_first = settings.object_hash_lower or settings.bare or without_links

@@ -5,10 +5,9 @@ there has been nothing to add for a moment.
 
 from __future__ import annotations
 
-import threading
 from typing import Callable, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -43,12 +42,10 @@ class Ledger:
         self._pool = pool
         self._clock = clock
         self._turn = DeferredLock()
-        # Whoever is cancelled gives up his turn while his thread is still at work.
-        self._alone = threading.Lock()
         self._written = False
         self._timer: IDelayedCall | None = None
         self._first_change = 0.0
-        self._committing: Deferred[None] | None = None
+        self._committing = 0
 
     @property
     def idle(self) -> bool:
@@ -56,23 +53,36 @@ class Ledger:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``function`` in a thread while nobody else uses the branch; it may call `record`."""
-
-        def alone() -> T:
-            with self._alone:
-                return function(*args, **kwargs)
-
         await self._turn.acquire()
+        return await self._in_turn(function, *args, **kwargs)
+
+    async def run_anyway(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what must not be left undone: who is cancelled waits for his turn all the same."""
+        cancelled: CancelledError | None = None
+        while True:
+            try:
+                await self._turn.acquire()
+                break
+            except CancelledError as error:
+                cancelled = error
+        result = await self._in_turn(function, *args, **kwargs)
+        if cancelled is not None:
+            raise cancelled
+        return result
+
+    async def _in_turn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The turn ends with the work, also of whoever is cancelled: that is what a `Pool` promises."""
         try:
-            return await self._pool.run(alone)
+            return await self._pool.run(function, *args, **kwargs)
         finally:
             self._turn.release()
             if self._written:
                 self._written = False
                 self.put_off()
 
-    def record(self, key: Key, present: bool) -> None:
-        """For a thread, within `run`."""
-        if self.branch.record(key, present):
+    def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> None:
+        """For a thread, within `run`; see `Branch.record`."""
+        if self.branch.record(key, present, still):
             self._written = True
 
     def found_written(self) -> None:
@@ -90,14 +100,11 @@ class Ledger:
 
     async def flush(self) -> None:
         """Commit what there is, now."""
-        if self._committing is not None:
-            # The one under way may have begun before the last change; wait for it, then see.
+        if self._committing:
+            # What is under way may have begun before the last change; wait for it, then see.
             await self.run(lambda: None)
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        self._timer = None
-        await self.run(self._commit)
+        if self._stop_timer():
+            await self._commit_in_turn()
 
     async def close(self) -> None:
         """
@@ -108,21 +115,36 @@ class Ledger:
             await self.flush()
         except AnnexdError as error:
             _log.warn("the location log stays in the journal: {reason}", reason=str(error))
+        finally:
+            self._stop_timer()
+
+    def _stop_timer(self) -> bool:
+        """Was there one?"""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
 
     def _start_commit(self) -> None:
         self._timer = None
-        self._committing = committing = Deferred.fromCoroutine(self._commit_now())
+        committing = Deferred.fromCoroutine(self._commit_now())
         committing.addErrback(lambda failure: _log.failure("committing the location log", failure))
-        committing.addBoth(self._committed)
-
-    def _committed(self, _: object) -> None:
-        self._committing = None
 
     async def _commit_now(self) -> None:
         try:
-            await self.run(self._commit)
+            await self._commit_in_turn()
         except AnnexdError as error:
             _log.warn("the location log is not committed yet: {reason}", reason=str(error))
+
+    async def _commit_in_turn(self) -> None:
+        """What cannot be committed, or is not because nobody waits for it any more, is tried again."""
+        self._committing += 1
+        try:
+            await self.run(self._commit)
+        except Exception:
             if self._timer is None:
                 self._first_change = self._clock.seconds()
                 self._timer = self._clock.callLater(_RETRY_S, self._start_commit)
+            raise
+        finally:
+            self._committing -= 1

@@ -13,9 +13,10 @@ import os
 from collections.abc import Iterator
 from typing import Callable
 
+from annexd.errors import Absent
 from annexd.protocol.keys import Key
 from annexd.repo.branch import branch_path
-from annexd.repo.locks import try_lock
+from annexd.repo.locks import Locked, try_lock
 from annexd.repo.objects import discard
 from annexd.repo.parts import Parts
 
@@ -34,27 +35,24 @@ def clear(parts: Parts, record: Callable[[Key], None]) -> None:
         for peer in _names(top):
             directory = os.path.join(top, peer)
             failed = os.path.join(parts.layout.transfer, b"failed", direction, peer)
-            brought = record if direction == b"download" else _nothing
+            brought = record if direction == b"download" else None
             for name in _dead(directory):
                 _bury(parts, os.path.join(directory, name), os.path.join(failed, name), brought)
 
 
-def unfinished_removals(parts: Parts) -> Iterator[Key]:
+def undo_removals(parts: Parts, record: Callable[[Key], None]) -> None:
     """
-    Keys that the journal says are gone from here, and whose content is here;
-    for a thread.  A removal is logged before it is done, and nothing that we
-    commit comes between the two, so one that was killed there is in the
-    journal.
+    ``record`` keys that the journal says are gone from here, and whose
+    content is here; for a thread.  A removal is logged before it is done, and
+    nothing that we commit comes between the two, so one that was killed there
+    is in the journal.
     """
     names = _names(parts.layout.journal)
     for name in names if len(names) <= _MOST_JOURNALLED else ():
         directories, _, log = branch_path(name).rpartition(b"/")
-        if not directories or not log.endswith(b".log"):
-            continue
-        with contextlib.suppress(ValueError):
-            key = Key.from_file_name(log.removesuffix(b".log"))
-            if parts.settings.uuid not in parts.branch.holders(key) and parts.objects.find(key) is not None:
-                yield key
+        key = _key_of(log.removesuffix(b".log")) if directories and log.endswith(b".log") else None
+        if key is not None and parts.settings.uuid not in parts.branch.holders(key):
+            _record_if_here(parts, key, record)
 
 
 def _dead(directory: bytes) -> Iterator[bytes]:
@@ -65,7 +63,7 @@ def _dead(directory: bytes) -> Iterator[bytes]:
         name = lock_name.removeprefix(_LOCK)
         names.discard(name)
         path = os.path.join(directory, lock_name)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
             held = try_lock(path, exclusive=True, flags=os.O_RDWR)
             if held is None:
                 continue
@@ -77,20 +75,38 @@ def _dead(directory: bytes) -> Iterator[bytes]:
     yield from names
 
 
-def _bury(parts: Parts, note: bytes, failed: bytes, record: Callable[[Key], None]) -> None:
-    try:
-        key = Key.from_file_name(os.path.basename(note))
-    except ValueError:
+def _bury(parts: Parts, note: bytes, failed: bytes, record: Callable[[Key], None] | None) -> None:
+    key = _key_of(os.path.basename(note))
+    if key is None:
         return
     if parts.objects.find(key) is None:
         parts.transfers.bury(note, failed)
         return
-    record(key)
+    if record is not None:
+        _record_if_here(parts, key, record)
     discard(note)
 
 
-def _nothing(key: Key) -> None:
-    pass
+def _record_if_here(parts: Parts, key: Key, record: Callable[[Key], None]) -> None:
+    """Under a lock: another process may be about to remove the content, and have said so in the log."""
+    found = parts.objects.find(key)
+    if found is None:
+        return
+    try:
+        held = parts.locks.share(found[0])
+    except (Absent, Locked):
+        return
+    try:
+        record(key)
+    finally:
+        held.release()
+
+
+def _key_of(file_name: bytes) -> Key | None:
+    try:
+        return Key.from_file_name(file_name)
+    except ValueError:
+        return None
 
 
 def _names(directory: bytes) -> list[bytes]:

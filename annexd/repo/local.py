@@ -7,6 +7,7 @@ import os
 from typing import Callable, Union
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from annexd.errors import Absent, Refused
 from annexd.flow.workers import Workers
@@ -30,6 +31,8 @@ from annexd.repo.sweeper import Sweeper
 from annexd.repo.trips import fetch
 from annexd.repo.verify import Checker, equivalent_keys, equivalents_name, has_equivalents, is_secure
 from annexd.store import Caller, Lease, Outcome, Reader, Writer
+
+_log = Logger()
 
 _DEFAULT_CLOCKS = Clocks()
 _COMMIT_S = 300.0
@@ -103,17 +106,28 @@ class Repository:
             parts, git_annex = await workers.disk.run(read)
         repository = cls(git, parts, workers, clock, git_annex, open_watch, fsync, clocks)
         if parts.unchangeable is None:
-            await repository.ledger.run(repository._clear_leftovers)
+            await repository._make_up_for_kills()
         return repository
 
+    async def _make_up_for_kills(self) -> None:
+        """A repository that cannot be written to is not worse for what was left there."""
+        try:
+            with refusing():
+                await self.ledger.run(self._clear_leftovers)
+        except Refused as error:
+            _log.warn("{name}: not tidied up: {reason}", name=self.git_dir, reason=str(error))
+
     def _clear_leftovers(self) -> None:
-        """For a thread.  A repository that cannot be written to is not worse for them."""
-        with contextlib.suppress(OSError, Refused):
-            leftovers.clear(self.parts, lambda key: self.ledger.record(key, True))
-            for key in leftovers.unfinished_removals(self.parts):
-                self.ledger.record(key, True)
+        """For a thread."""
+
+        def record(key: Key) -> None:
+            self.ledger.record(key, True)
+
+        with contextlib.suppress(OSError):  # there is no journal
             if self.settings.always_commit and os.listdir(self.parts.layout.journal):
                 self.ledger.found_written()
+        leftovers.clear(self.parts, record)
+        leftovers.undo_removals(self.parts, record)
 
     def _commit(self) -> None:
         settings = self.settings
@@ -222,7 +236,8 @@ class LocalStore:
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         parts = self._readable()
         if parts.settings.secure_hashes_only and await self.present(key):
-            await self._checker(parts, key)  # git-annex does not hand out such content either
+            with refusing():
+                await self._checker(parts, key)  # git-annex does not hand out such content either
 
         def get() -> Opened:
             return open_object(parts, self._peer, key, offset, file)
@@ -235,7 +250,8 @@ class LocalStore:
         parts = self._changeable()
         if await self.present(key):
             return Outcome(True)
-        checker = await self._checker(parts, key)
+        with refusing():
+            checker = await self._checker(parts, key)
         changing = self._repository.changing
 
         def get() -> Upload | None:
@@ -281,13 +297,13 @@ class LocalStore:
 
     async def _checker(self, parts: Parts, key: Key) -> Checker:
         """What tells whether content is that of ``key``; refuses keys that may not come here."""
+        if not key.recordable:
+            raise Refused("the key cannot be used as the name of a file")
         equivalents: tuple[Key, ...] = ()
         if has_equivalents(key):
             name = equivalents_name(parts.layout.log_name(key))
             text = await self._repository.ledger.run(branch_text, self._repository.git, parts.layout, name)
             equivalents = equivalent_keys(text)
-        if not key.recordable:
-            raise Refused("the key cannot be used as the name of a file")
         if parts.settings.secure_hashes_only and not is_secure(key, equivalents):
             raise Refused("annex.securehashesonly does not allow keys of this backend here")
         return Checker(key, equivalents)

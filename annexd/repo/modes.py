@@ -13,6 +13,8 @@ import os
 import stat
 from typing import Callable, Literal, TypeVar, Union
 
+from annexd.repo.locks import FileLock
+
 T = TypeVar("T")
 
 Shared = Union[None, int, Literal["group", "all"]]
@@ -64,6 +66,15 @@ class Modes:
         """Give a file that was just made the bits that others need."""
         if self.shared is not None:
             change_mode(file, self.file)
+
+    def created_lock(self, held: FileLock) -> FileLock:
+        """The same for the file of a lock, which is given back when that cannot be done."""
+        try:
+            self.created_file(held.fd)
+        except BaseException:
+            held.release()
+            raise
+        return held
 
     def file(self, mode: int) -> int:
         if isinstance(self.shared, int):

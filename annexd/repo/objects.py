@@ -58,15 +58,15 @@ class Objects:
         except FileNotFoundError:
             raise Refused("the repository has vanished") from None
 
-    def place(self, key: Key, source: bytes, fd: int) -> bool:
+    def place(self, key: Key, source: bytes, fd: int) -> None:
         """
         Move the complete file ``source``, open as ``fd``, to where the
-        content of ``key`` belongs.  If there is some by now, that is as good:
-        `False`.
+        content of ``key`` belongs.  If there is some by now, that is as good.
+        When this fails it may be in its place already.
         """
         if self.find(key) is not None:
             discard(source)
-            return False
+            return
         if self._fsync:
             os.fsync(fd)
         path = self._layout.object_path(key)
@@ -89,7 +89,6 @@ class Objects:
                     raise
         if self._fsync:
             sync_dirs({directory, *map(os.path.dirname, made)})
-        return True
 
     def take_back(self, path: bytes, target: bytes) -> None:
         """Make a partial file out of an object, by whoever has claimed it."""

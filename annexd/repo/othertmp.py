@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 
@@ -23,25 +24,38 @@ def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes, *, d
     """
     flags = os.O_RDONLY | os.O_CREAT
     held = lock(layout.othertmp_lock, exclusive=False, seconds=_LOCK_SECONDS, flags=flags)
+    modes.created_lock(held)
     try:
-        temporary = os.path.join(layout.othertmp, b"annexd.%d.%d" % (os.getpid(), next(_SERIAL)))
-
-        def create() -> int:
-            return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-
-        fd = modes.in_made_dir(layout.othertmp, layout.annex, create)
+        temporary, fd = modes.in_made_dir(layout.othertmp, layout.annex, lambda: _create(layout.othertmp))
         try:
-            with open(fd, "wb", buffering=0) as out:
-                out.write(content)
+            try:
+                _write(fd, content)
                 modes.created_file(fd)
                 if durable:
                     os.fsync(fd)
+            finally:
+                os.close(fd)
             os.rename(temporary, path)
         except BaseException:
             os.unlink(temporary)
             raise
     finally:
         held.release()
+
+
+def _create(directory: bytes) -> tuple[bytes, int]:
+    """A new file, open for writing.  In another container somebody else may be the same process number."""
+    while True:
+        path = os.path.join(directory, b"annexd.%d.%d" % (os.getpid(), next(_SERIAL)))
+        with contextlib.suppress(FileExistsError):
+            return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def _write(fd: int, content: bytes) -> None:
+    """All of it: on a full disk the first write may come back short, and only the next one fails."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def read_small(path: bytes) -> bytes | None:

@@ -133,6 +133,8 @@ class PartialSink(FileSink):
         except Refused as error:
             self.refusal = error
             self.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.error = error
 
 
 class CatchUp:

@@ -60,7 +60,6 @@ class Settings:
     object_hash_lower: bool = False
     branch_hash1: bool = False
     pidlock: bool = False
-    thin: bool = False
     crippled_filesystem: bool = False
     symlinks: bool = True
     hooks: frozenset[bytes] = frozenset()
@@ -98,7 +97,6 @@ class Settings:
             object_hash_lower=flag(b"annex.tune.objecthashlower", False),
             branch_hash1=flag(b"annex.tune.branchhash1", False),
             pidlock=flag(b"annex.pidlock", False),
-            thin=flag(b"annex.thin", False),
             crippled_filesystem=flag(b"annex.crippledfilesystem", False),
             symlinks=flag(b"core.symlinks", True),
         )

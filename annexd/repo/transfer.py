@@ -116,9 +116,7 @@ class Transfers:
         except FileNotFoundError:
             self._modes.make_dirs(os.path.dirname(path), self._layout.annex)
             held = try_lock(path, exclusive=True)
-        if held is not None:
-            self._modes.created_file(held.fd)
-        return held
+        return None if held is None else self._modes.created_lock(held)
 
     def bury(self, info: bytes, failed: bytes) -> None:
         """The note of a transfer that died becomes that of a failure; without one nothing happens."""

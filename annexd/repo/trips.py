@@ -1,16 +1,18 @@
 """
 Trips to a thread whose traveller may be called back.
 
-Cancelling a wait does not stop the thread.  What it was fetching must then be
-given back by the thread itself (`fetch`), and what it works on must not be
-closed under its hands (`Gate`): the number of a closed descriptor soon names
-another file.
+Cancelling a wait does not stop the thread, so who is cancelled comes back
+when the thread is done.  What it has fetched must be given back then
+(`fetch`), and what it works on must not be closed under its hands by somebody
+else (`Gate`): the number of a closed descriptor soon names another file.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Callable, Generic, ParamSpec, TypeVar
+from typing import Callable, ParamSpec, TypeVar
+
+from twisted.internet.defer import CancelledError
 
 from annexd.errors import Refused
 from annexd.flow.workers import Pool, Workers
@@ -22,41 +24,20 @@ T = TypeVar("T")
 async def fetch(pool: Pool, get: Callable[[], T], give_back: Callable[[T], object]) -> T:
     """
     What ``get`` returns.  When nobody waits any more by the time it does,
-    ``give_back`` is called with it, in the thread.
+    ``give_back`` is called with it, in a thread, too.
     """
-    errand = _Errand(get, give_back)
+    got: list[T] = []
+
+    def go() -> T:
+        got.append(get())
+        return got[0]
+
     try:
-        return await pool.run(errand.go)
-    except BaseException:
-        # Cancelled, or ``get`` failed: then there is nothing to give back.
-        errand.forget()
+        return await pool.run(go)
+    except CancelledError:
+        if got:
+            await pool.run(give_back, got[0])
         raise
-
-
-class _Errand(Generic[T]):
-    def __init__(self, get: Callable[[], T], give_back: Callable[[T], object]) -> None:
-        self._get = get
-        self._give_back = give_back
-        self._lock = threading.Lock()
-        self._got: list[T] = []
-        self._forgotten = False
-
-    def go(self) -> T:
-        got = self._get()
-        with self._lock:
-            self._got.append(got)
-            forgotten = self._forgotten
-        if forgotten:
-            self._give_back(got)
-        return got
-
-    def forget(self) -> None:
-        with self._lock:
-            self._forgotten = True
-            late = bool(self._got)
-        if late:
-            # The thread was done, only the reactor had not heard of it yet.  This is rare and short.
-            self._give_back(self._got[0])
 
 
 class Gate:
@@ -77,10 +58,6 @@ class Gate:
         with self._changed:
             self._inside -= 1
             self._changed.notify_all()
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
 
     def close(self) -> None:
         """For a thread.  Only work that runs already is waited for, never work that waits for a thread."""

@@ -109,12 +109,14 @@ class Directory(Generic[R]):
         return await self._pool.run(self._map.locate, path, home)
 
     async def same(self, one: bytes, other: bytes) -> bool:
-        """Whether both paths lead to one repository; `True` where that cannot be told."""
+        """Whether both paths lead to one repository; `True` also where neither leads to any."""
+        return await self._identity(one) == await self._identity(other)
+
+    async def _identity(self, path: bytes) -> tuple[int, int] | None:
         try:
-            places = await self.locate(one), await self.locate(other)
+            return (await self.locate(path)).identity
         except Refused:
-            return True
-        return places[0].identity == places[1].identity
+            return None
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """For what else has to be looked at on the disk before a repository is opened."""

@@ -159,7 +159,7 @@ def _pointed_at(candidate: bytes) -> bytes:
         return candidate
     with open(candidate, "rb") as file:
         text = file.read(8192)
-    if not text.startswith(b"gitdir: "):
+    if not text.startswith(b"gitdir: ") or b"\0" in text:
         return candidate
     return os.path.join(os.path.dirname(candidate), text[8:].rstrip(b"\r\n"))
 

@@ -73,7 +73,7 @@ async def refuse(wire: Wire, reason: str) -> None:
     Git waits for ever when CONNECT is answered by an error of the protocol's,
     so it is told in its own: a pkt-line that says ERR.
     """
-    packet = b"ERR " + reason.encode()
+    packet = b"ERR " + reason.encode("utf-8", "backslashreplace")
     packet = b"%04x" % (len(packet) + 4) + packet
     wire.send(Data(len(packet)))
     await wire.write(packet)

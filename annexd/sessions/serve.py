@@ -126,7 +126,7 @@ class Server:
     def _say_why(self, error: AnnexdError) -> None:
         reason = str(error)
         self._activity.end("refused", error.logged)
-        self._wire.send(Error(reason.encode()))
+        self._wire.send(Error(reason.encode("utf-8", "backslashreplace")))
         self._notice(reason)
 
     async def _answer(self, message: Message) -> None:

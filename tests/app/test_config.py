@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from collections.abc import Callable
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.app import lines as lines_module
 from annexd.app.access import Rights
 from annexd.app.config import Config, parse, read
 from annexd.app.lines import Lines
@@ -257,6 +261,23 @@ class WhereThingsAre(SynchronousTestCase):
         lines = Lines('a = """\nb = 1\n[c]\n"""\nd = [\n  1,\n]\n[c] # x\n"e f".g = 2\n')
         places = [("a",), ("d",), ("c",), ("c", "e f", "g"), ("nowhere",)]
         self.assertEqual([1, 5, 8, 9, 1], [lines.of(place) for place in places])
+
+    def test_a_long_value_is_not_read_again_and_again(self) -> None:
+        """A reload happens in the midst of everything."""
+        calls: list[str] = []
+        self.patch(
+            lines_module, "tomllib", SimpleNamespace(loads=self.counting(calls), TOMLDecodeError=ValueError)
+        )
+        users = "".join(f'  "user{number}", # one\n' for number in range(500))
+        self.assertEqual(503, Lines(f"a = [\n{users}]\nb = 1\n").of(("b",)))
+        self.assertLess(len(calls), 10)
+
+    def counting(self, calls: list[str]) -> Callable[[str], object]:
+        def loads(text: str) -> object:
+            calls.append(text)
+            return tomllib.loads(text)
+
+        return loads
 
     def test_lines_end_as_in_other_systems(self) -> None:
         self.assertEqual(3, Lines("[a]\r\nb = 1\r\nc = 2\r\n").of(("a", "c")))

@@ -25,7 +25,7 @@ from annexd.app.plan import Current, Plan
 from annexd.errors import ConfigError
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
-from annexd.transports.handoff import Door
+from annexd.transports.handoff import Door, own_uids
 
 CONFIG = '[deadlines]\ndrain = 10\n[[repository]]\npath = "/srv/a"\n'
 
@@ -48,6 +48,7 @@ class Told(Notify):
 class Listener:
     def __init__(self, problem: Exception | None = None) -> None:
         self.problem = problem
+        self.stopping_problem: Exception | None = None
         self.told: list[str] = []
         self.addresses = ["tls:[::]:1"]
 
@@ -61,6 +62,11 @@ class Listener:
 
     async def stop(self) -> None:
         self.told.append("stop")
+        if self.stopping_problem is not None:
+            raise self.stopping_problem
+
+    async def close(self) -> None:
+        self.told.append("close")
 
 
 class Attendant(Listener):
@@ -80,14 +86,15 @@ class Life(SynchronousTestCase):
         self.notify = Told()
         self.said: list[str] = []
         self.gateway = self.make()
-        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
 
     def write(self, text: str) -> None:
         with open(self.file, "w") as file:
             file.write(text)
 
-    def make(self) -> Gateway:
-        current = Current(Plan(self.file))
+    def make(self, plan: Plan | None = None) -> Gateway:
+        current = Current(plan or Plan(self.file))
         workers = ThreadedWorkers(self.reactor)
         self.sessions = Sessions(self.reactor, 10)
         self.parts = Parts(
@@ -157,7 +164,7 @@ class Life(SynchronousTestCase):
         activity.end("done")
         self.reactor.advance(1)
         self.successResultOf(stopping)
-        self.assertEqual("stop", listener.told[5])
+        self.assertEqual(["close", "stop"], listener.told[5:])
 
     def test_attendants_of_one_that_cannot_start(self) -> None:
         listener = Listener(ConfigError("the port is taken"))
@@ -177,6 +184,18 @@ class Life(SynchronousTestCase):
         self.gateway = self.make()
         self.start()
         self.successResultOf(self.stop())
+
+    def test_listener_that_cannot_stop(self) -> None:
+        """What the others and the repositories have to finish does not depend on it."""
+        first, second = Listener(), Listener()
+        first.stopping_problem = ZeroDivisionError()
+        self.parts = replace(self.parts, listeners=(first, second))
+        self.gateway = Gateway(self.reactor, self.parts)
+        self.start()
+        self.open_session()
+        self.successResultOf(self.stop())
+        self.assertEqual((["start", "stop", "close"], 0), (second.told, len(self.sessions)))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_only_one(self) -> None:
         self.start()
@@ -251,6 +270,53 @@ class Life(SynchronousTestCase):
         self.assertNoResult(stopping)
         self.reactor.pump([1] * 2)
         self.successResultOf(stopping)
+
+    def test_reloading_does_not_disturb_the_end(self) -> None:
+        self.start()
+        activity = self.open_session()
+        activity.begin("PUT", b"K")
+        stopping = self.stop()
+        with capturedLogs() as events:
+            os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual([], events)
+        activity.end("done")
+        self.reactor.advance(1)
+        self.successResultOf(stopping)
+
+    def test_told_twice_to_stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            former = signal.getsignal(number)
+            self.gateway = self.make()
+            self.start()
+            self.open_session().begin("PUT", b"K")
+            stopping = self.stop()
+            self.reactor.advance(1)
+            self.assertNoResult(stopping)
+            os.kill(os.getpid(), number)
+            self.reactor.advance(0.1)
+            self.successResultOf(stopping)
+            self.assertEqual("stopped", self.said[-1])
+            self.assertEqual(former, signal.getsignal(number))
+
+    def test_a_terminal_that_is_closed(self) -> None:
+        """What was started there with nothing to read again ends with it, under twistd as well."""
+        self.patch(os, "isatty", lambda fd: True)
+        self.start()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertFalse(self.reactor.hasStopped)
+        self.successResultOf(self.stop())
+        self.gateway = self.make(Plan(repositories=("/srv/a",)))
+        self.start()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertTrue(self.reactor.hasStopped)
+        self.successResultOf(self.stop())
+
+    def test_whose_daemon_it_is(self) -> None:
+        """twistd puts the parts together before it becomes another user."""
+        self.parts.door.uids = frozenset((12345,))
+        self.start()
+        self.assertEqual(own_uids(), self.parts.door.uids)
+        self.successResultOf(self.stop())
 
     def open_session(self) -> Any:
         def stop(reason: str) -> None:

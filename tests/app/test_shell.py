@@ -97,6 +97,7 @@ class Directory:
         self.repository = repository
         self.visitors = 0
         self.asked: list[tuple[bytes, bytes | None]] = []
+        self.opening: Deferred[None] | None = None
 
     async def locate(self, path: bytes, home: bytes | None) -> Place:
         self.asked.append((path, home))
@@ -105,8 +106,9 @@ class Directory:
         return PLACE
 
     async def visit(self, place: Place) -> Any:
+        if self.opening is not None:
+            await self.opening
         self.visitors += 1
-
         return self._inside()
 
     @contextlib.contextmanager
@@ -308,6 +310,22 @@ class ShellTests(SynchronousTestCase):
         self.successResultOf(draining)
         self.assertEqual(self.over()[0], b"w0\n")
 
+    def test_a_session_that_is_ended(self) -> None:
+        """In the middle of an upload: what came is kept, the log says why."""
+        self.ask(TALK)
+        os.write(self.stdin, b"VERSION 1\nPUT  WORM-s9-m1--x\nDATA 9\nabc")
+        self.reactor.turns()
+        with capturedLogs() as events:
+            self.assertEqual(1, self.sessions.stop("alice", "the token was revoked", b"/srv/x"))
+            self.reactor.turns()
+        lost = [(e["verb"], e["result"], e["reason"]) for e in events if "verb" in e]
+        self.assertEqual([("PUT", "lost", "the token was revoked after 3 of 9 bytes")], lost)
+        code, _, error = self.over()
+        self.assertEqual(
+            (b"w1\n", b"annexd-shell: the token was revoked after 3 of 9 bytes\n"), (code, error)
+        )
+        self.assertEqual(self.repository.shelf.partial[Key.parse(b"WORM-s9-m1--x")], b"abc")
+
     def test_a_silent_client(self) -> None:
         self.current.deadlines = Deadlines(idle=100.0)
         self.ask(TALK)
@@ -412,6 +430,14 @@ class ShellTests(SynchronousTestCase):
         self.repository.settings.gcrypt_id = b":id:7"
         self.assertIn(b"core.gcrypt-id=:id:7\n", self.configlist(b" -- autoinit=1 --", {"readonly": b"1"}))
         self.assertEqual(self.repository.initialised, 0)
+
+    def test_a_repository_that_takes_long_to_open(self) -> None:
+        """The shim waits for half a minute until it is told to wait for as long as it takes."""
+        self.directory.opening = Deferred()
+        self.ask(b"git-annex-shell configlist /srv/x")
+        self.assertEqual(self.link.value(), b"w")
+        self.directory.opening.callback(None)
+        self.assertIn(b"annex.uuid=" + UUID, self.over()[1])
 
     def test_initialising(self) -> None:
         self.repository.settings.uuid = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -10,13 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.admin import Sessions
+from annexd.app.anteroom import Anteroom
 from annexd.app.doorman import SshUser
+from annexd.app.guessing import Guessing
+from annexd.app.listen import Address, Listen, Ssh
 from annexd.app.ssh_command import SshCommand
 from annexd.app.ssh_listener import SshListener
 from annexd.errors import ConfigError, Refused
@@ -24,34 +27,7 @@ from annexd.flow.workers import InlineWorkers
 from annexd.sessions.deadlines import Deadlines
 from tests.support.ssh_keys import ADDRESS
 from tests.support.ssh_link import CLOSE, HalfSink, Link
-from tests.support.ssh_settings import settings
-
-
-class Reactor(MemoryReactorClock):
-    """Some addresses are taken."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken: set[int] = set()
-        self.ports: list[Any] = []
-
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
-        if port in self.taken:
-            raise CannotListenError(interface, port, OSError(98, "in use"))
-        made = Port(interface, port)
-        self.ports.append(made)
-        return made
-
-
-class Port:
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port, self.open = host, port, True
-
-    def getHost(self) -> Any:
-        return SimpleNamespace(host=self.host, port=self.port or 40_000)
-
-    def stopListening(self) -> None:
-        self.open = False
+from tests.support.sshd import free_port
 
 
 class Listening(SynchronousTestCase):
@@ -59,9 +35,9 @@ class Listening(SynchronousTestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.directory = Path(scratch.name)
-        self.reactor = Reactor()
-        daemon = SimpleNamespace(state_directory=f"{scratch.name}/state", max_sessions=10)
-        self.config = SimpleNamespace(daemon=daemon, listen_ssh=None)
+        self.reactor = MemoryReactorClock()
+        daemon = SimpleNamespace(max_sessions=10)
+        self.config = SimpleNamespace(daemon=daemon, listen=Listen())
         self.current: Any = SimpleNamespace(config=self.config, deadlines=Deadlines(stall=7))
         self.shell: Any = None
         self.listener = SshListener(
@@ -70,72 +46,114 @@ class Listening(SynchronousTestCase):
             self.shell,
             Sessions(self.reactor, 10),
             InlineWorkers().disk,
-            {},
+            Anteroom(lambda: 10),
+            Guessing(self.reactor),
+            f"{scratch.name}/state",
         )
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.listener.stop()))
+        self.first, self.second, self.third = (Address("127.0.0.1", free_port()) for _ in range(3))
 
-    def configure(self, *addresses: str, **more: Any) -> None:
-        self.config.listen_ssh = settings(*addresses, keys=str(self.directory / "keys"), **more)
+    def configure(self, *addresses: Address, **more: Any) -> None:
+        ssh = Ssh(addresses, authorized_keys=str(self.directory / "keys"), **more)
+        self.config.listen = Listen(ssh=ssh)
 
-    def open(self) -> list[tuple[str, int]]:
-        return [(port.host, port.port) for port in self.reactor.ports if port.open]
+    def is_open(self, address: Address) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((address.host, address.port)) == 0
+
+    def open(self) -> list[bool]:
+        return [self.is_open(address) for address in (self.first, self.second, self.third)]
+
+    def stop(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.listener.stop()))
+        self.successResultOf(Deferred.fromCoroutine(self.listener.close()))
 
     def test_nothing_is_configured(self) -> None:
         self.listener.start()
         self.listener.reload()
         self.assertEqual([], self.listener.addresses)
-        self.successResultOf(Deferred.fromCoroutine(self.listener.stop()))
-        self.successResultOf(Deferred.fromCoroutine(self.listener.close()))
+        self.stop()
         self.assertFalse((self.directory / "state").exists())
 
     def test_start_and_stop(self) -> None:
-        self.configure("[::1]:22", "127.0.0.1:0")
+        self.configure(self.first, Address("127.0.0.1", 0))
         with capturedLogs() as events:
             self.listener.start()
-        self.assertEqual(["ssh:[::1]:22", "ssh:127.0.0.1:40000"], self.listener.addresses)
+        first, second = self.listener.addresses
+        self.assertEqual(f"ssh:{self.first}", first)
+        self.assertTrue(second.startswith("ssh:127.0.0.1:") and not second.endswith(":0"), second)
         self.assertEqual(0o700, (self.directory / "state").stat().st_mode & 0o777)
         self.assertIn("SHA256:", events[0]["print"])
-        self.successResultOf(Deferred.fromCoroutine(self.listener.stop()))
-        self.successResultOf(Deferred.fromCoroutine(self.listener.close()))
-        self.assertEqual(([], []), (self.open(), self.listener.addresses))
+        self.stop()
+        self.assertEqual(([False] * 3, []), (self.open(), self.listener.addresses))
+        self.assertEqual([], self.reactor.getReaders())
 
     def test_taken(self) -> None:
         """All or nothing."""
-        self.reactor.taken = {23}
-        self.configure("127.0.0.1:22", "127.0.0.1:23")
-        error = self.assertRaises(ConfigError, self.listener.start)
-        self.assertEqual("listen.ssh: 127.0.0.1:23: Address already in use", str(error))
-        self.assertEqual([], self.open())
+        with socket.create_server((self.second.host, self.second.port)):
+            self.configure(self.first, self.second)
+            error = self.assertRaises(ConfigError, self.listener.start)
+        self.assertEqual(f"cannot listen on {self.second}: Address already in use", str(error))
+        self.assertEqual([False] * 3, self.open())
 
     def test_moving(self) -> None:
-        self.configure("127.0.0.1:22", "127.0.0.1:24")
+        self.configure(self.first, self.second)
         self.listener.start()
-        self.configure("127.0.0.1:24", "127.0.0.1:25")
+        self.configure(self.second, self.third)
         self.listener.reload()
-        self.assertEqual([("127.0.0.1", 24), ("127.0.0.1", 25)], self.open())
-        self.config.listen_ssh = None
+        self.assertEqual([False, True, True], self.open())
+        self.config.listen = Listen()
         self.listener.reload()
-        self.assertEqual([], self.open())
-        self.configure("127.0.0.1:22")
+        self.assertEqual([False] * 3, self.open())
+        self.configure(self.first)
         self.listener.reload()
-        self.assertEqual([("127.0.0.1", 22)], self.open())
+        self.assertEqual([True, False, False], self.open())
 
     def test_moving_to_a_taken_place(self) -> None:
-        self.configure("127.0.0.1:22")
+        self.configure(self.first)
         self.listener.start()
-        self.reactor.taken = {23}
-        self.configure("127.0.0.1:23")
-        with capturedLogs() as events:
-            self.listener.reload()
-        self.assertEqual([("127.0.0.1", 22)], self.open())
-        self.assertIn("127.0.0.1:23", events[-1]["error"])
+        with socket.create_server((self.second.host, self.second.port)):
+            self.configure(self.second)
+            with capturedLogs() as events:
+                self.listener.reload()
+        self.assertEqual([True, False, False], self.open())
+        self.assertIn(str(self.second), events[-1]["error"])
 
     def test_host_keys(self) -> None:
-        self.configure("127.0.0.1:22", host_key=(str(self.directory / "nothing"),))
+        self.configure(self.first, host_key=(str(self.directory / "nothing"),))
         self.assertRaises(ConfigError, self.listener.start)
-        self.assertEqual([], self.open())
+        self.assertEqual([False] * 3, self.open())
+
+    def test_a_connection(self) -> None:
+        """It waits in the anteroom, and the server speaks first."""
+        adopted: list[Any] = []
+
+        def adopt(fd: int, family: int, factory: Any) -> None:
+            adopted.append((socket.socket(fileno=os.dup(fd)), family, factory))
+
+        self.patch(self.reactor, "adoptStreamConnection", adopt)
+        self.configure(self.first)
+        self.listener.start()
+        with socket.create_connection((self.first.host, self.first.port)) as client:
+            [port] = self.reactor.getReaders()
+            port.doRead()
+            [(sock, family, factory)] = adopted
+            with sock:
+                self.assertEqual((client.getsockname(), socket.AF_INET), (sock.getpeername(), family))
+                self.assertIs(self.listener._server, factory)
+
+    def test_a_connection_that_is_gone(self) -> None:
+        def adopt(fd: int, family: int, factory: Any) -> None:
+            raise OSError(107, "Transport endpoint is not connected")
+
+        self.patch(self.reactor, "adoptStreamConnection", adopt)
+        self.configure(self.first)
+        self.listener.start()
+        with socket.create_connection((self.first.host, self.first.port)):
+            self.reactor.getReaders()[0].doRead()
 
     def test_deadlines_of_now(self) -> None:
-        self.configure("127.0.0.1:22")
+        self.configure(self.first)
         self.listener.start()
         server: Any = self.listener._server
         self.assertEqual((7, 10), (server.limits.stall, server.limits.peers))
@@ -145,7 +163,7 @@ class Listening(SynchronousTestCase):
 
     def test_keys_are_read_ahead(self) -> None:
         """What is wrong with them is said before anybody comes."""
-        self.configure("127.0.0.1:22")
+        self.configure(self.first)
         self.listener.start()
         with capturedLogs() as events:
             for function, args, kwargs in self.reactor.whenRunningHooks:
@@ -158,7 +176,7 @@ class Listening(SynchronousTestCase):
             if name.startswith("annexd.transports.ssh"):
                 self.patch_module(name)
         self.patch_module("twisted.conch.ssh.transport")
-        self.configure("127.0.0.1:22")
+        self.configure(self.first)
         error = self.assertRaises(ConfigError, self.listener.start)
         self.assertIn("pip install 'annexd[ssh]'", str(error))
 

@@ -12,10 +12,10 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.doorman import KeyDoorman, SshUser
+from annexd.app.guessing import Guessing
 from annexd.app.ssh_users import OneFile, OneFileEach, Users
 from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers
-from annexd.sessions.guessing import Guessing
 from tests.support.ssh_keys import ADDRESS, authorized, ed25519_key
 
 KEY, OTHER = ed25519_key(), ed25519_key()
@@ -146,7 +146,7 @@ class DoormanTests(Scratch):
         super().setUp()
         self.clock = Clock()
         self.now = 1_000_000_000.0
-        self.guessing = Guessing(self.clock.seconds)
+        self.guessing = Guessing(self.clock)
         users = OneFile(str(self.directory / "keys"), self.pool)
         self.doorman = KeyDoorman(users, self.guessing, lambda: self.now)
 
@@ -195,9 +195,11 @@ class DoormanTests(Scratch):
         self.assertEqual("login-refused", events[1]["event"])
 
     def test_delays(self) -> None:
-        self.assertEqual(0, self.doorman.delay(ADDRESS))
-        self.doorman.turned_away(b"x", ADDRESS, "")
-        self.doorman.turned_away(b"x", ADDRESS, "")
-        self.assertEqual((0.5, 0), (self.doorman.delay(ADDRESS), self.doorman.delay("192.0.2.8")))
-        self.doorman.entered(SshUser("alice"), ADDRESS)
-        self.assertEqual(0, self.doorman.delay(ADDRESS))
+        """After failures, for all from the same place, and not long."""
+        self.assertEqual(0, self.doorman.delay("2001:db8::1"))
+        for _ in range(9):
+            self.doorman.turned_away(b"x", "2001:db8::1", "")
+        delays = [
+            self.doorman.delay(address) for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+        ]
+        self.assertEqual([1, 1, 0], delays)

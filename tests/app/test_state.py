@@ -45,6 +45,17 @@ class StateTests(SynchronousTestCase):
         private_directory(made)
         self.assertEqual(os.stat(made).st_mode & 0o777, 0o700)
 
+    def test_a_directory_of_others(self) -> None:
+        """Nothing else would work any more if it were theirs no longer, as with /var/lib."""
+        path = self.mktemp()
+        os.makedirs(os.path.join(path, "theirs"))
+        os.chmod(path, 0o755)
+        error = self.assertRaises(ConfigError, private_directory, path)
+        self.assertIn("open to others", str(error))
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o755)
+        os.chmod(path, 0o700)
+        self.assertEqual(path, private_directory(path))
+
     def test_impossible(self) -> None:
         path = self.mktemp()
         with open(path, "w"):

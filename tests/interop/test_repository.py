@@ -148,6 +148,7 @@ class TurnTests(RepositoryCase):
     def test_leaves_no_directories(self) -> None:
         self.put()
         now(self.store.remove(KEY))
+        now(self.repository.flush())
         self.assertEqual(list((self.git_dir / "annex" / "objects").iterdir()), [])
 
     def test_annexd_resumes(self) -> None:

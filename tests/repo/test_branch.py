@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from typing import Callable
 
@@ -102,6 +103,19 @@ class RecordTests(BranchCase):
         os.makedirs(os.path.join(self.scene.layout.journal, JOURNALLED))
         self.assertRaises(Refused, self.branch.record, KEY, True)
 
+    def test_a_disk_that_becomes_full_in_the_middle(self) -> None:
+        """The kernel writes what fits, and fails only when it is asked for the rest."""
+        old = b"".join(line(1, 1, b"%036d" % number) for number in range(100))
+        self.scene.put_in_journal(JOURNALLED, old)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(old), limits[1]))
+        try:
+            self.assertRaises(Refused, self.branch.record, KEY, True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        self.assertEqual(self.scene.journal(), {JOURNALLED: old})
+        self.assertEqual(os.listdir(self.scene.layout.othertmp), [])
+
     def test_modes_of_shared_repositories(self) -> None:
         scene = Scene(self.mktemp(), {"core.sharedrepository": "group"})
         mask = os.umask(0o077)
@@ -109,7 +123,8 @@ class RecordTests(BranchCase):
         scene.branch().record(KEY, True)
         self.assertEqual(self.mode(os.path.join(scene.layout.journal, JOURNALLED)) & 0o060, 0o060)
         self.assertEqual(self.mode(scene.layout.journal) & 0o070, 0o070)
-        self.assertEqual(self.mode(scene.layout.journal_lock) & 0o060, 0o060)
+        for lock_file in (scene.layout.journal_lock, scene.layout.othertmp_lock):
+            self.assertEqual(self.mode(lock_file) & 0o060, 0o060)
 
     def mode(self, path: bytes) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
@@ -296,6 +311,24 @@ class RaceTests(BranchCase):
         self.branch.record(KEY, True)
         self.assertTrue(self.branch.commit())
         self.assertEqual([self.on_branch(b"x"), self.on_branch()], [b"1", line(1000, 1)])
+
+    def test_pushes_without_end(self) -> None:
+        def push() -> None:
+            self.scene.put({b"x": b"%f" % self.scene.ticks})
+            self.scene.ticks += 1
+
+        self.meanwhile(*[push] * 100)
+        self.branch.record(KEY, True)
+        self.assertIn("all the time", str(self.assertRaises(Refused, self.branch.commit)))
+        self.assertEqual(self.scene.journal(), {JOURNALLED: line(1000, 1)})
+
+    def test_somebody_fills_the_journal_as_fast_as_it_is_emptied(self) -> None:
+        self.branch.record(KEY, True)
+        names = [b"aaa_bbb_WORM--%d.log" % number for number in range(3)]
+        self.meanwhile(*[lambda: self.scene.put_in_journal(names.pop(), line(1, 1))] * 3)
+        self.assertTrue(self.branch.commit())
+        self.assertEqual(len(self.scene.journal()), 1)
+        self.assertEqual(self.scene.history(), ["update\n"])
 
     def test_a_lock_that_goes_away(self) -> None:
         path = os.path.join(self.scene.path, "refs/heads/git-annex.lock")

@@ -6,14 +6,17 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import Absent, Refused
+from annexd.repo import content
 from annexd.repo.content import RETENTION_S, ContentLocks
 from annexd.repo.layout import Layout
 from annexd.repo.locks import Locked, lock, try_lock
 from annexd.repo.modes import Modes
+from annexd.repo.othertmp import read_small
 from annexd.repo.settings import Settings
 
 START_NS = 1_795_360_000_123_456_789
@@ -157,6 +160,24 @@ class SidecarTests(EveryVersion):
             lease.release()
         self.assertEqual(self.names(), [b""])
 
+    def test_our_own_last_locks_at_the_same_time(self) -> None:
+        """The older one is released while the newer one sees that it is not the last."""
+        older = self.locks.share(self.path)
+        self.now += 10**9
+        newer = self.locks.share(self.path)
+        release = threading.Thread(target=older.release)
+
+        def slow(path: bytes) -> bytes | None:
+            if release.ident is None:
+                release.start()
+                release.join(0.05)
+            return read_small(path)
+
+        self.patch(content, "read_small", slow)
+        newer.release()
+        release.join()
+        self.assertEqual(self.names(), [b""])
+
     def test_a_later_end_is_not_made_earlier(self) -> None:
         self.write_retention(self.stamp(1000))
         self.locks.share(self.path).release()
@@ -264,6 +285,30 @@ class OnObjectTests(EveryVersion):
         with self.assertRaises(Locked):
             lock(self.layout.sentinal, exclusive=False, seconds=0)
         upgrade.release()
+
+    def test_two_at_once(self) -> None:
+        """One protects the object again before the other has opened it."""
+        open_file, refusals = os.open, [PermissionError(13, "Permission denied")] * 3
+
+        def opened(path: bytes, *how: int) -> int:
+            if path == self.path and refusals:
+                raise refusals.pop()
+            return open_file(path, *how)
+
+        self.patch(os, "open", opened)
+        self.locks.claim(self.path).release()
+        self.assertEqual(refusals, [])
+        refusals += [PermissionError(13, "Permission denied")] * 100
+        self.assertRaises(PermissionError, self.locks.claim, self.path)
+        self.assertEqual(self.modes(), (0o555, 0o444))
+
+    def test_shared_repository(self) -> None:
+        """Whose umask is strict must not keep the others from the lock that all take."""
+        mask = os.umask(0o077)
+        self.addCleanup(os.umask, mask)
+        self.locks = ContentLocks(self.layout, Modes("group", self.version), self.version)
+        self.locks.share(self.path).release()
+        self.assertEqual(stat.S_IMODE(os.stat(self.layout.sentinal).st_mode), 0o660)
 
     def test_the_lock_is_on_the_object(self) -> None:
         os.chmod(self.path, 0o644)

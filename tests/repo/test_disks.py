@@ -46,6 +46,25 @@ class SpaceTests(SynchronousTestCase):
         space = FixedSpace(b"/", 5000)
         space.claim("a", lambda: 0)
 
+    def test_a_disk_that_cannot_be_asked(self) -> None:
+        space = FixedSpace(b"/", 0)
+
+        def fail() -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(space, "_free", fail)
+        with self.assertRaises(OSError):
+            space.claim("a", lambda: 1000)
+        space._free = lambda: 1000  # type: ignore[method-assign]
+        space.claim("b", lambda: 1000)
+
+    def test_who_needs_more_than_he_said(self) -> None:
+        space = FixedSpace(b"/", 0)
+        space.claim("a", lambda: 0)
+        space.claim("a", lambda: 1000)
+        with self.assertRaises(Refused):
+            space.claim("b", lambda: 1)
+
     def test_the_disk_itself(self) -> None:
         space = Space(os.fsencode(os.getcwd()), 0)
         space.claim("a", lambda: 1)

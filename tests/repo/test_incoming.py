@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 from typing import Any
 
@@ -11,9 +13,10 @@ from twisted.trial.unittest import TestCase
 from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
+from annexd.repo import branch as branch_module
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.local import Repository
-from annexd.repo.locks import Locked
+from annexd.repo.locks import FileLock, Locked, lock
 from annexd.store import Caller, Outcome
 from tests.repo.test_trips import LatePool
 from tests.support.repositories import files_below, make_repository, open_repository
@@ -153,11 +156,26 @@ class UploadTests(IncomingCase):
         self.assertEqual(self.repository.parts.objects.find(KEY), (path, os.stat(path)))
         self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
 
+    async def test_removed_again_while_the_log_is_waited_for(self) -> None:
+        """A git-annex that removes what is not logged has nothing to write."""
+        await self.open()
+
+        def slow(path: bytes, **how: Any) -> FileLock:
+            found = self.repository.parts.objects.find(KEY)
+            assert found is not None
+            os.chmod(os.path.dirname(found[0]), 0o755)
+            os.unlink(found[0])
+            return lock(path, **how)
+
+        self.patch(branch_module, "lock", slow)
+        await put(self.store, KEY, CONTENT)
+        self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+
     async def test_what_cannot_be_recorded_is_not_stored(self) -> None:
         await self.open()
         branch = self.repository.parts.branch
 
-        def fail(key: Key, present: bool) -> bool:
+        def fail(*_: object) -> bool:
             raise Refused("the location log cannot be kept")
 
         self.patch(branch, "record", fail)
@@ -166,11 +184,45 @@ class UploadTests(IncomingCase):
         self.assertFalse(await self.store.present(KEY))
         self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
         self.assertEqual(self.partial(), CONTENT)
-        self.patch(branch, "record", lambda key, present: True)
+        self.patch(branch, "record", lambda *_: True)
         writer = await self.write()
         self.assertEqual(writer.offset, len(CONTENT))
         self.assertTrue((await writer.commit(True)).ok)
         await writer.close()
+        self.assertIsNone(self.partial())
+
+    async def test_what_cannot_be_protected_is_not_stored(self) -> None:
+        """Some file systems need room for a change of mode."""
+        await self.open()
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(self.repository.parts.modes, "freeze_object", fail)
+        with self.assertRaises(Refused) as raised:
+            await put(self.store, KEY, CONTENT)
+        self.assertIn("no space left", str(raised.exception))
+        self.assertFalse(await self.store.present(KEY))
+        self.assertEqual(self.partial(), CONTENT)
+
+    async def test_what_came_from_elsewhere_is_not_taken_back(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        path = self.repository.parts.layout.object_path(KEY)
+
+        def fail(*_: object) -> bool:
+            os.chmod(os.path.dirname(path), 0o755)
+            os.rename(path, path + b".old")
+            with open(path, "wb") as file:
+                file.write(CONTENT)
+            raise Refused("the location log cannot be kept")
+
+        self.patch(self.repository.parts.branch, "record", fail)
+        with self.assertRaises(Refused):
+            await writer.commit(True)
+        await writer.close()
+        self.assertTrue(await self.store.present(KEY))
         self.assertIsNone(self.partial())
 
 
@@ -210,10 +262,24 @@ class SettingsTests(IncomingCase):
         self.assertIn("not enough free space", outcome.reason)
         self.assertFalse(await self.store.present(key))
 
+    async def test_a_disk_that_cannot_be_asked(self) -> None:
+        await self.open()
+        key = Key.parse(b"SHA256--" + KEY.name.partition(b".")[0])
+        writer = await self.write(key)
+
+        def fail() -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(self.repository.parts.space, "_free", fail)
+        await send(writer, CONTENT)
+        self.assertIn("input/output", (await writer.commit(True)).reason)
+        await writer.close()
+
     async def test_names(self) -> None:
         await self.open()
-        for name in (b"x" * 300, b"x" * 245, b"_" * 150, b"a\0b"):
-            key = Key.parse(b"WORM--" + name)
+        names = (b"x" * 300, b"x" * 245, b"_" * 150, b"a\0b")
+        for start, name in itertools.product((b"WORM--", b"VURL--"), names):
+            key = Key.parse(start + name)
             self.assertFalse(await self.store.present(key))
             with self.assertRaises(Refused):
                 await self.store.write(key, b"")
@@ -244,37 +310,51 @@ class CancelledTests(IncomingCase):
         store = self.repository.store(Caller(b"peer", "somebody"))
         return pool, store
 
+    def cancel(self, pool: LatePool, waiting: Deferred[Any]) -> None:
+        """When the thread is done, but its answer has not arrived."""
+        arrive = pool.go()
+        waiting.cancel()
+        arrive()
+        while pool.work:
+            pool.go()()
+        self.failureResultOf(waiting, CancelledError)
+
     async def test_opening(self) -> None:
-        for moment in ("before", "after"):
-            pool, store = await self.begin()
-            writing = Deferred.fromCoroutine(store.write(KEY, b""))
-            if moment == "before":
-                writing.cancel()
-            pool.go()
-            writing.cancel()
-            self.failureResultOf(writing, CancelledError)
-            writer = await self.write()
-            await writer.close()
+        pool, store = await self.begin()
+        self.cancel(pool, Deferred.fromCoroutine(store.write(KEY, b"")))
+        writer = await self.write()
+        await writer.close()
 
     async def test_locking(self) -> None:
         pool, store = await self.begin()
         await put(self.store, KEY, CONTENT)
-        locking = Deferred.fromCoroutine(store.lock(KEY))
-        pool.go()
-        locking.cancel()
-        self.failureResultOf(locking, CancelledError)
+        self.cancel(pool, Deferred.fromCoroutine(store.lock(KEY)))
         self.assertTrue((await self.store.remove(KEY)).ok)
 
     async def test_reading(self) -> None:
         pool, store = await self.begin()
         await put(self.store, KEY, CONTENT)
         before = len(os.listdir("/proc/self/fd"))
-        reading = Deferred.fromCoroutine(store.read(KEY, 0, b""))
-        pool.go()
-        reading.cancel()
-        self.failureResultOf(reading, CancelledError)
+        self.cancel(pool, Deferred.fromCoroutine(store.read(KEY, 0, b"")))
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
         self.assertEqual(files_below(os.path.join(self.annex, b"transfer/upload")), set())
+
+    async def test_placed_and_not_yet_recorded(self) -> None:
+        """It waits for its turn with the log, as after a long commit."""
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        pool = LatePool()
+        self.patch(self.repository.ledger, "_pool", pool)
+        Deferred.fromCoroutine(self.repository.ledger.run(lambda: None))
+        committing = Deferred.fromCoroutine(writer.commit(True))
+        self.assertTrue(await self.store.present(KEY))
+        committing.cancel()
+        while pool.work:
+            pool.go()()
+        self.failureResultOf(committing, CancelledError)
+        await writer.close()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
 
     async def test_nothing_is_written_after_closing(self) -> None:
         await self.open()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,7 +25,7 @@ class Notes:
         self.commits: list[int] = []
         self.failing = 0
 
-    def record(self, key: Key, present: bool) -> bool:
+    def record(self, key: Key, present: bool, still: object) -> bool:
         self.journal += present
         return present
 
@@ -97,6 +97,38 @@ class LedgerTests(SynchronousTestCase):
         self.record()
         self.do(self.ledger.close())
         self.assertEqual(self.notes.journal, 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_failed_flush_is_tried_again(self) -> None:
+        self.notes.failing = 1
+        self.record()
+        self.failureResultOf(Deferred.fromCoroutine(self.ledger.flush()), Refused)
+        self.clock.advance(10.1)
+        self.assertEqual(self.notes.commits, [1])
+
+    def test_what_a_cancelled_flush_leaves(self) -> None:
+        pool, ledger = self.changed()
+        Deferred.fromCoroutine(ledger.run(lambda: None))
+        flushing = Deferred.fromCoroutine(ledger.flush())
+        flushing.cancel()
+        self.failureResultOf(flushing, CancelledError)
+        self.finish(pool)
+        self.clock.advance(10.1)
+        self.finish(pool)
+        self.assertEqual(self.notes.commits, [1])
+
+    def test_two_who_flush(self) -> None:
+        """Both find their changes on the branch afterwards."""
+        pool, ledger = self.changed()
+        flushing = [Deferred.fromCoroutine(ledger.flush()) for _ in range(2)]
+        for waiting in flushing:
+            self.assertNoResult(waiting)
+        self.finish(pool)
+        self.assertEqual(self.notes.commits, [1])
+        self.finish(pool)
+        for waiting in flushing:
+            self.successResultOf(waiting)
+        self.assertEqual(self.notes.commits, [1])
 
     def test_one_at_a_time(self) -> None:
         pool = LatePool()
@@ -108,20 +140,45 @@ class LedgerTests(SynchronousTestCase):
         self.assertFalse(ledger.idle)
         self.assertEqual(len(pool.work), 1)
         for waiting in (first, second):
-            answer, result = pool.go()
-            answer.callback(result)
+            pool.go()()
             self.successResultOf(waiting)
         self.assertEqual(order, ["first", "second"])
         self.assertTrue(ledger.idle)
 
-    def test_flush_during_a_commit(self) -> None:
-        """What comes after the commit under way has begun is committed, too."""
+    def test_cancelled_at_work(self) -> None:
+        """The next one's turn comes when the thread is done."""
         pool = LatePool()
         branch: Any = self.notes
         ledger = Ledger(branch, self.notes.commit, pool, self.clock)
-        change = Deferred.fromCoroutine(ledger.run(ledger.record, KEY, True))
-        self.finish(pool)
-        self.successResultOf(change)
+        first = Deferred.fromCoroutine(ledger.run(lambda: None))
+        Deferred.fromCoroutine(ledger.run(lambda: None))
+        first.cancel()
+        self.assertEqual(len(pool.work), 1)
+        pool.go()()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(len(pool.work), 1)
+
+    def test_cancelled_before_its_turn(self) -> None:
+        pool = LatePool()
+        branch: Any = self.notes
+        ledger = Ledger(branch, self.notes.commit, pool, self.clock)
+        done: list[str] = []
+        Deferred.fromCoroutine(ledger.run(done.append, "first"))
+        given_up = Deferred.fromCoroutine(ledger.run(done.append, "given up"))
+        anyway = Deferred.fromCoroutine(ledger.run_anyway(done.append, "anyway"))
+        for waiting in (given_up, anyway):
+            waiting.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.assertNoResult(anyway)
+        while pool.work:
+            pool.go()()
+        self.failureResultOf(anyway, CancelledError)
+        self.assertEqual(done, ["first", "anyway"])
+        self.assertTrue(ledger.idle)
+
+    def test_flush_during_a_commit(self) -> None:
+        """What comes after the commit under way has begun is committed, too."""
+        pool, ledger = self.changed()
         self.clock.advance(1.1)
         another = Deferred.fromCoroutine(ledger.run(ledger.record, KEY, True))
         flushing = Deferred.fromCoroutine(ledger.flush())
@@ -132,6 +189,15 @@ class LedgerTests(SynchronousTestCase):
         self.successResultOf(flushing)
         self.assertEqual(self.notes.commits, [1, 1])
 
+    def changed(self) -> tuple[LatePool, Ledger]:
+        """A ledger with something to commit."""
+        pool = LatePool()
+        branch: Any = self.notes
+        ledger = Ledger(branch, self.notes.commit, pool, self.clock)
+        change = Deferred.fromCoroutine(ledger.run(ledger.record, KEY, True))
+        self.finish(pool)
+        self.successResultOf(change)
+        return pool, ledger
+
     def finish(self, pool: LatePool) -> None:
-        answer, result = pool.go()
-        answer.callback(result)
+        pool.go()()

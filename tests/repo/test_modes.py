@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.repo.locks import try_lock
 from annexd.repo.modes import Modes, Shared
 
 # sharedRepository, repository version, umask: file, directory, object, directory of an object
@@ -59,6 +61,19 @@ class ModesTests(SynchronousTestCase):
                 self.assertEqual(self.mode(path) & 0o700, 0o700)
             finally:
                 os.umask(before)
+
+    def test_a_lock_whose_mode_cannot_be_set(self) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        path = os.path.join(self.top, b"lock")
+        held = try_lock(path, exclusive=True, mode=0o600)
+        assert held is not None
+        self.patch(os, "chmod", fail)
+        self.assertRaises(OSError, Modes("group").created_lock, held)
+        again = try_lock(path, exclusive=True)
+        assert again is not None
+        again.release()
 
     def test_directories_that_are_there(self) -> None:
         os.mkdir(os.path.join(self.top, b"x"), 0o700)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import IO, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from annexd.errors import Absent, Refused
+from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
+from annexd.repo import git as git_module
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import Locked, try_lock
 from annexd.repo.modes import Modes
 from annexd.repo.transfer import Transfers
 from annexd.store import Caller, Outcome
+from tests.repo.test_trips import LatePool
 from tests.support.repositories import (
     UUID,
     TestClocks,
@@ -113,6 +119,26 @@ class StateTests(RepositoryCase):
         with self.assertRaises(Refused):
             await self.open()
 
+    async def test_the_disk_is_read_by_threads(self) -> None:
+        """It may be far away, or hang."""
+        pool = LatePool()
+        workers: Any = InlineWorkers()
+        workers.disk = pool
+        by_reactor = []
+
+        def opened(path: bytes, mode: str = "r") -> IO[Any]:
+            if not pool.at_work:
+                by_reactor.append(path)
+            return open(path, mode)
+
+        git_module.open = opened  # type: ignore[attr-defined]
+        self.addCleanup(delattr, git_module, "open")
+        opening = Deferred.fromCoroutine(open_repository(self.git_dir, workers))
+        while pool.work:
+            pool.go()()
+        self.successResultOf(opening)
+        self.assertEqual(by_reactor, [])
+
     async def test_refresh_keeps_what_has_not_changed(self) -> None:
         await self.open()
         before = self.repository.parts
@@ -141,7 +167,8 @@ class TimeTests(RepositoryCase):
         outcome = await store.remove(KEY, now)
         self.assertFalse(outcome.ok)
         self.assertIn("over", outcome.reason)
-        self.assertEqual(files_below(os.path.join(self.annex, b"objects")) & {b".lck"}, set())
+        (name,) = files_below(os.path.join(self.annex, b"objects"))
+        self.assertEqual(os.path.basename(name), KEY.file_name)
         self.time.advance(10)
         self.assertFalse((await store.remove(KEY, now + 10)).ok)
         self.assertTrue((await store.remove(KEY, now + 11)).ok)
@@ -188,6 +215,15 @@ class RemovalTests(RepositoryCase):
         self.clock.advance(0.5)
         self.assertEqual(os.listdir(os.path.join(self.annex, b"objects")), [])
         self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+
+    async def test_git_annex_takes_its_time_where_nobody_waits_for_short_work(self) -> None:
+        store = await self.open(**{"annex_secure-erase-command": "shred"})
+        pool = LatePool()
+        self.repository.workers.bulk = pool  # type: ignore[misc]
+        removing = Deferred.fromCoroutine(store.remove(KEY))
+        self.assertNoResult(removing)
+        pool.go()()
+        self.assertTrue(self.successResultOf(removing).ok)
 
     async def test_absent_content_is_not_logged(self) -> None:
         store = await self.open()
@@ -239,6 +275,47 @@ class LeftoverTests(RepositoryCase):
         self.repository.parts.branch.record(KEY, False)
         store = await self.open()
         self.assertTrue(await store.present(KEY))
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
+
+    async def test_a_removal_of_another_who_lives(self) -> None:
+        """Another daemon, or this one by another name of the repository, is between log and removal."""
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        removing = self.repository
+        remove = removing.parts.objects.remove
+
+        def late(path: bytes) -> None:
+            Deferred.fromCoroutine(self.open())
+            remove(path)
+
+        self.patch(removing.parts.objects, "remove", late)
+        self.assertTrue((await store.remove(KEY)).ok)
+        self.assertIsNot(self.repository, removing)
+        self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
+
+    async def test_what_is_not_ours(self) -> None:
+        """One file that may not be opened keeps from nothing else."""
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        self.repository.parts.branch.record(KEY, False)
+        os.makedirs(os.path.join(self.annex, b"transfer/download/u/lck.WORM--x"))
+        await self.open()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
+
+    async def test_what_cannot_be_made_up_for(self) -> None:
+        store = await self.open()
+        writer = await store.write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        await send(writer, CONTENT)
+        writer.place()  # type: ignore[union-attr]
+        self.kill(writer)
+        with open(os.path.join(self.annex, b"journal"), "wb"):
+            pass
+        with capturedLogs() as events:
+            await self.open()
+        self.assertIn("cannot be kept", formatEvent(events[0]))
+        os.unlink(os.path.join(self.annex, b"journal"))
+        await self.open()
         self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
 
     async def test_in_an_upload(self) -> None:

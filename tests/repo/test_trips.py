@@ -17,57 +17,73 @@ class LatePool:
     """Does its work when told to, and lets its answer wait."""
 
     def __init__(self) -> None:
-        self.work: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+        self.work: list[tuple[list[Deferred[Any]], Callable[[], Any]]] = []
+        self.at_work = False
 
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        answer: Deferred[Any] = Deferred()
+        answer: list[Deferred[Any]] = [Deferred()]
         self.work.append((answer, lambda: function(*args, **kwargs)))
-        return await answer
+        cancelled = None
+        while answer:
+            try:
+                result = await answer[0]
+            except CancelledError as error:
+                cancelled, answer[0] = error, Deferred()
+        if cancelled is not None:
+            raise cancelled
+        return result
 
-    def go(self) -> tuple[Deferred[Any], Any]:
+    def go(self) -> Callable[[], None]:
+        """Do the next work; its answer arrives when the result is called."""
         answer, function = self.work.pop(0)
-        return answer, function()
+        self.at_work = True
+        try:
+            result = function()
+        finally:
+            self.at_work = False
+        return lambda: answer.pop().callback(result)
 
 
 class FetchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.pool = LatePool()
-        self.returned: list[str] = []
+        self.returned: list[tuple[str, bool]] = []
 
     def start(self) -> Deferred[str]:
-        return Deferred.fromCoroutine(fetch(self.pool, lambda: "thing", self.returned.append))
+        def give_back(thing: str) -> None:
+            self.returned.append((thing, self.pool.at_work))
+
+        return Deferred.fromCoroutine(fetch(self.pool, lambda: "thing", give_back))
 
     def test_fetched(self) -> None:
         fetching = self.start()
-        answer, got = self.pool.go()
-        answer.callback(got)
+        self.pool.go()()
         self.assertEqual(self.successResultOf(fetching), "thing")
-        self.assertEqual(self.returned, [])
+        self.assertEqual((self.returned, self.pool.work), ([], []))
 
-    def test_cancelled_before(self) -> None:
-        fetching = self.start()
-        fetching.cancel()
-        self.failureResultOf(fetching, CancelledError)
-        self.assertEqual(self.returned, [])
-        self.pool.go()
-        self.assertEqual(self.returned, ["thing"])
-
-    def test_cancelled_after(self) -> None:
-        """The thread is done, but its answer has not arrived."""
-        fetching = self.start()
-        self.pool.go()
-        self.assertEqual(self.returned, [])
-        fetching.cancel()
-        self.failureResultOf(fetching, CancelledError)
-        self.assertEqual(self.returned, ["thing"])
+    def test_cancelled(self) -> None:
+        """While the thread is at work, or before its answer has arrived; a thread gives it back, too."""
+        for moment in ("before", "after"):
+            self.returned.clear()
+            fetching = self.start()
+            if moment == "before":
+                fetching.cancel()
+            arrive = self.pool.go()
+            fetching.cancel()
+            arrive()
+            self.assertNoResult(fetching)
+            self.pool.go()()
+            self.failureResultOf(fetching, CancelledError)
+            self.assertEqual(self.returned, [("thing", True)])
 
     def test_failed(self) -> None:
         def get() -> str:
             raise Refused("no")
 
-        fetching = Deferred.fromCoroutine(fetch(InlineWorkers().disk, get, self.returned.append))
+        returned: list[str] = []
+        fetching = Deferred.fromCoroutine(fetch(InlineWorkers().disk, get, returned.append))
         self.failureResultOf(fetching, Refused)
-        self.assertEqual(self.returned, [])
+        self.assertEqual(returned, [])
 
 
 class GateTests(SynchronousTestCase):

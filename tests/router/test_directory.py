@@ -81,9 +81,11 @@ class Sharing(SynchronousTestCase):
 
     def test_one_by_several_paths(self) -> None:
         first, second = self.paths
-        self.assertTrue(self.same(first, first + b"/.git"))
+        self.assertTrue(self.same(first, first + b"/../a/"))
         self.assertFalse(self.same(first, second))
-        self.assertTrue(self.same(first, b"/nonexistent"), "nobody can tell")
+        for one, other in ((first, b"/nonexistent"), (b"/nonexistent", first)):
+            self.assertFalse(self.same(one, other))
+        self.assertTrue(self.same(b"/nonexistent", b"/neither"), "nobody can tell")
 
     def test_closed_when_idle(self) -> None:
         first, second = self.visit(), self.visit()

@@ -189,6 +189,16 @@ class OneByOne(OnDisk):
         os.symlink(self.root + b"/gone", path)
         self.assertEqual(self.root + b"/gone/.git", self.at(path))
 
+    def test_one_that_is_broken_keeps_nobody_from_the_others(self) -> None:
+        broken = self.root + b"/broken"
+        os.mkdir(broken)
+        for text in (b"gitdir: a\0b\n", b"gitdir: nowhere\n", b"gitdir: \n", b"\xff", b""):
+            with open(broken + b"/.git", "wb") as file:
+                file.write(text)
+            self.map = Map([Served(broken), Served(self.tree)])
+            self.refused(broken)
+            self.assertEqual(self.tree + b"/.git", self.at(self.tree))
+
     def test_nothing_inside_it(self) -> None:
         make(self.tree + b"/.git/modules/sub")
         make(self.tree + b"/sub")

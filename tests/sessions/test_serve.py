@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -117,6 +118,11 @@ class SimpleRequests(Case):
         self.store.refusing["present"] = Refused("the disk is on fire")
         self.says(b"CHECKPRESENT %b\n" % KEY, b"ERROR the disk is on fire\n")
         self.assertEqual(self.notices, ["the disk is on fire"])
+
+    def test_a_refusal_may_name_any_path(self) -> None:
+        self.store.refusing["present"] = Refused(os.fsdecode(b"/srv/caf\xe9 is locked"))
+        self.says(b"CHECKPRESENT %b\n" % KEY, b"ERROR /srv/caf\\udce9 is locked\n")
+        self.says(b"GETTIMESTAMP\n", b"TIMESTAMP 1000\n")
 
     def test_a_bug_ends_the_session(self) -> None:
         self.store.refusing["present"] = ZeroDivisionError("oops")

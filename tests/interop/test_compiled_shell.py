@@ -30,7 +30,8 @@ _WORDS = (
 )  # fmt: skip
 _NAMES = (
     b"SSH_ORIGINAL_COMMAND", b"HOME", b"GIT_ANNEX_SHELL_READONLY", b"GIT_ANNEX_SHELL_APPENDONLY",
-    b"GIT_ANNEX_SHELL_LIMITED", b"GIT_ANNEX_SHELL_DIRECTORY", b"ANNEXD_SHELL_RAN", b"OTHER",
+    b"GIT_ANNEX_SHELL_LIMITED", b"GIT_ANNEX_SHELL_DIRECTORY", b"SSH_CONNECTION",
+    b"ANNEXD_SHELL_RAN", b"OTHER",
 )  # fmt: skip
 
 _words = st.sampled_from(_WORDS) | st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"-"))
@@ -100,6 +101,7 @@ class Frames(WithDaemon):
             ([b"-c", b"/usr/bin/annexd-shell --user=bo"], original),
             ([b"-c", b"\tgit-annex-shell\x0b--user  bo\r\n"], original),
             ([b"-c", b"git-annex-shell"], original),
+            ([b"--user", b"al"], {**original, b"SSH_CONNECTION": b"192.0.2.7 1 192.0.2.1 22"}),
             ([b"-c", b"git-upload-pack '/x'"], original),
             ([b"-c", b"x" * 100_000], {b"GIT_ANNEX_SHELL_DIRECTORY": b"y" * 100_000}),
         ):
