@@ -5,6 +5,7 @@ too many, and not all from one place.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -12,9 +13,24 @@ _SHARE = 4
 """From one place a fourth of all may come."""
 
 
+def neighbourhood(address: str) -> str:
+    """What counts as one place: of IPv6 a /64, which is what one customer has at least."""
+    parsed = ipaddress.ip_address(address) if address else None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+    return address
+
+
+def plain_address(address: str) -> str:
+    """IPv4 is written as such, also where it came over a socket for IPv6."""
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
+
+
 class Visitor(Protocol):
     place: str | None
-    """Its `annexd.sessions.guessing.origin_of`; `None` where many come from in the name of others."""
+    """Its `neighbourhood`; `None` where many come from in the name of others."""
 
     def send_away(self, reason: str) -> None: ...
 

@@ -13,6 +13,7 @@ from annexd.app.anteroom import Anteroom
 from annexd.app.audit import AUDIT, Audit
 from annexd.app.certificates import Certificates
 from annexd.app.gateway import Gateway, Parts
+from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
@@ -20,7 +21,7 @@ from annexd.app.network import Network
 from annexd.app.notify import Notify
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
-from annexd.app.reception import FIRST_WAIT_S, LONGEST_WAIT_S, Reception
+from annexd.app.reception import Reception
 from annexd.app.shell import Shell
 from annexd.app.ssh_listener import SshListener
 from annexd.app.state import state_directory
@@ -31,7 +32,6 @@ from annexd.repo.changes import InotifyWatch
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory
 from annexd.router.places import Place
-from annexd.sessions.guessing import Guessing
 from annexd.transports.handoff import Door, Handoff, own_uids
 
 _audit = Logger(namespace=AUDIT)
@@ -70,9 +70,8 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     host = Host(reactor, directory, sessions, current)
     shell = Shell(host)
     anteroom = Anteroom(lambda: current.config.daemon.max_unauthenticated)
-    reception = Reception(
-        host, tokens.admission, anteroom, Guessing(reactor.seconds, FIRST_WAIT_S, LONGEST_WAIT_S)
-    )
+    guessing = Guessing(reactor)
+    reception = Reception(host, tokens.admission, anteroom, guessing)
 
     async def answer(handoff: Handoff) -> None:
         if handoff.kind == b"shell":
@@ -101,7 +100,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             printer=None if log is None else printer(daemon.log_format, daemon.log_level, environ, log),
             listeners=(
                 Network(reactor, current, Certificates(reactor, state), reception),
-                SshListener(reactor, current, shell, sessions, workers.disk, environ),
+                SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens),
         ),

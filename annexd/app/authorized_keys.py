@@ -29,7 +29,7 @@ _CURVES = {b"ecdsa-sha2-nistp256": 65, b"ecdsa-sha2-nistp384": 97, b"ecdsa-sha2-
 # The length of an uncompressed point.
 
 _TYPES = frozenset((b"ssh-ed25519", b"ssh-rsa", *_CURVES))
-_OTHER_TYPE = re.compile(rb"(ssh|ecdsa|sk|rsa)-[a-z0-9.@-]+")
+_TYPE = re.compile(rb"(ssh|ecdsa|sk|rsa)-[a-z0-9.@-]+(?=[ \t])")
 
 _GIVEN_ANYWAY = frozenset(
     ("restrict", "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-x11-forwarding")
@@ -107,15 +107,16 @@ def parse_line(line: bytes) -> Entry:
     if len(line) > LONGEST_LINE:
         raise ValueError(f"the line has more than {LONGEST_LINE} bytes")
     options, rest = _cut_options(line)
+    rest = rest.strip()
     words = rest.split(None, 2)
-    if len(words) < 2 or not _OTHER_TYPE.fullmatch(words[0]):
+    if not _TYPE.match(rest) or len(words) < 2:
         raise ValueError("there is no key in the line")
     return _with_options(Entry(_key(words[0], words[1])), options)
 
 
 def _cut_options(line: bytes) -> tuple[str, bytes]:
     """Options have no blanks outside of quotes, and no key begins like one."""
-    if _OTHER_TYPE.fullmatch(line.split(None, 1)[0]):
+    if _TYPE.match(line):
         return "", line
     quoted, position = False, 0
     while position < len(line) and (quoted or line[position] not in b" \t"):

@@ -13,13 +13,24 @@ from typing import Any, Union
 from annexd.app import values
 from annexd.app.rules import Reading
 from annexd.app.values import Parser
-from annexd.transports.address import Address, parse
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9.]+|\*):([0-9]{1,5})")
 _PUBLIC = re.compile(r"(.+):([0-9]{1,5})")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+(%[A-Za-z0-9]+)?")
 _LONGEST_PATH = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Of a TCP socket; ``::`` stands for every address of the host, IPv4 included."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Ssh:
 
     address: tuple[Address, ...]
     host_key: tuple[str, ...] = ()
-    """Files; without any the daemon makes a key for itself."""
+    """Files; without any annexd makes a key for itself."""
 
     authorized_keys: str | None = None
     """A file with the keys of all users."""
@@ -114,7 +125,16 @@ def listen(reading: Reading, document: object) -> Listen:
 
 
 def address(value: object) -> Address:
-    return parse(values.text(value))
+    found = _ADDRESS.fullmatch(values.text(value))
+    try:
+        if found is None:
+            raise ValueError
+        host = "::" if found[1] == "*" else str(ipaddress.ip_address(found[1].strip("[]")))
+        return Address(host, _port(found[2]))
+    except ValueError:
+        raise ValueError(
+            f'must be an address and a port, as in "[::]:7001" or "192.0.2.7:7001", not {value!r}'
+        ) from None
 
 
 def public(value: object) -> Address:
@@ -190,6 +210,10 @@ def _tls(found: dict[str, Any]) -> Tls:
     return Tls(**found)
 
 
+def _plain(found: dict[str, Any]) -> Plain:
+    return Plain(**found)
+
+
 def _ssh(found: dict[str, Any]) -> Ssh:
     if ("authorized_keys" in found) == ("users" in found):
         raise ValueError("one of authorized-keys and users is needed, and not both")
@@ -217,6 +241,6 @@ _SSH: Mapping[str, Parser] = {
 
 _SECTIONS: Mapping[str, tuple[Mapping[str, Parser], Callable[[dict[str, Any]], Any]]] = {
     "tls": (_TLS, _tls),
-    "plain": (_PLAIN, lambda found: Plain(**found)),
+    "plain": (_PLAIN, _plain),
     "ssh": (_SSH, _ssh),
 }

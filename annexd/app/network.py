@@ -8,11 +8,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from annexd.app.certificates import Certificates
-from annexd.app.listen import FrontEnds, Tls, public_address
+from annexd.app.listen import Address, FrontEnds, Tls, public_address
 from annexd.app.plan import Current
 from annexd.app.reception import Entrance, Reception
 from annexd.errors import ConfigError
-from annexd.transports.address import Address
 from annexd.transports.port import Port, bind, bind_unix
 
 _log = Logger()

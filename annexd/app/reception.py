@@ -15,18 +15,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.access import CERTIFICATE, Rights
-from annexd.app.anteroom import Anteroom
+from annexd.app.anteroom import Anteroom, neighbourhood, plain_address
 from annexd.app.audit import AUDIT
 from annexd.app.certificates import Identity
+from annexd.app.guessing import Guessing
 from annexd.app.hosting import Guest, Host
 from annexd.app.listen import FrontEnds
 from annexd.app.logs import clean
 from annexd.errors import AnnexdError, FramingError, PeerLost, Refused, Unavailable
 from annexd.protocol.messages import Error
-from annexd.sessions.guessing import Guessing, origin_of
 from annexd.sessions.handshake import Introductions
 from annexd.sessions.wire import Wire
-from annexd.transports.address import plain_host
 from annexd.transports.pipes import PipeTransport
 from annexd.transports.proxied import proxied
 from annexd.transports.secured import common_name, secured
@@ -36,15 +35,6 @@ _log = Logger()
 _audit = Logger(namespace=AUDIT)
 
 _KEEPALIVE_S = 300
-
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
-"""For the answer to a token that is none: tokens are not mistyped, so only guessers wait long."""
-
-_GOOD_S = 1.0
-"""
-A good token waits no longer than this, whatever others do from there: what
-failures are slowed down for is that nobody sees at once that one was none.
-"""
 
 
 class Admission(Protocol):
@@ -139,9 +129,9 @@ class Reception:
         await DeferredList(tasks)
 
     def _visitor(self, entrance: Entrance, address: Any) -> _Visitor:
-        known = plain_host(address[0]) if isinstance(address, tuple) else ""
+        known = plain_address(address[0].partition("%")[0]) if isinstance(address, tuple) else ""
         in_the_name_of_others = entrance.front_ends().include(known)
-        return _Visitor(known, None if in_the_name_of_others else origin_of(known))
+        return _Visitor(known, None if in_the_name_of_others else neighbourhood(known))
 
     def _start(self, visitor: _Visitor, work: Coroutine[Deferred[None], Any, None]) -> None:
         task: Deferred[None] = Deferred.fromCoroutine(work)
@@ -207,8 +197,8 @@ class Reception:
             return
         address = await proxied(self._host.reactor, sock)
         if address is not None:
-            visitor.address = plain_host(address)
-            self._anteroom.move(visitor, origin_of(visitor.address))
+            visitor.address = plain_address(address)
+            self._anteroom.move(visitor, neighbourhood(visitor.address))
 
     # --- who it is -----------------------------------------------------
 
@@ -224,7 +214,7 @@ class Reception:
                 await self._refuse(visitor, entrance, error)
                 introductions.fail()
             else:
-                await self._pause(visitor, min(self._guessing.delay(visitor.address), _GOOD_S))
+                await self._pause(visitor, self._guessing.passed(neighbourhood(visitor.address)))
                 _tell_login(guest, certificate)
                 return guest, auth.uuid
 
@@ -259,7 +249,7 @@ class Reception:
             transport=entrance.transport,
             reason=error.logged,
         )
-        await self._pause(visitor, self._guessing.failed(visitor.address))
+        await self._pause(visitor, self._guessing.failed(neighbourhood(visitor.address)))
 
     async def _pause(self, visitor: _Visitor, seconds: float) -> None:
         if seconds:

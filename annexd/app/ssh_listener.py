@@ -1,27 +1,27 @@
-"""The SSH listener; see `annexd.app.gateway.Listener`."""
+"""[listen.ssh] as a part of the daemon."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from annexd.app.admin import Sessions
+from annexd.app.anteroom import Anteroom, Visitor, neighbourhood, plain_address
 from annexd.app.doorman import KeyDoorman
-from annexd.app.listen import Ssh
+from annexd.app.guessing import Guessing
+from annexd.app.listen import Address, Ssh
 from annexd.app.plan import Current
 from annexd.app.shell import Shell
 from annexd.app.ssh_users import OneFile, OneFileEach, Users
-from annexd.app.state import private_directory, state_directory
+from annexd.app.state import private_directory
 from annexd.errors import ConfigError
 from annexd.flow.workers import Pool
-from annexd.sessions.guessing import Guessing
-from annexd.transports.address import Address
+from annexd.transports.port import Port, bind
 
 if TYPE_CHECKING:
     # Conch is needed, and takes its time and memory, only where the listener is configured.
@@ -33,14 +33,11 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-_BACKLOG = 1024
-# Clients that work with many jobs come at once.
-
 _OWN_KEY = "ssh_host_ed25519_key"
 
 
 class SshListener:
-    """Listens where ``[listen.ssh]`` says, as long as it says so."""
+    """A `annexd.app.gateway.Listener`; it is where the configuration says as of now."""
 
     def __init__(
         self,
@@ -49,16 +46,19 @@ class SshListener:
         shell: Shell,
         sessions: Sessions,
         pool: Pool,
-        environ: Mapping[str, str],
+        anteroom: Anteroom,
+        guessing: Guessing,
+        state: str,
     ) -> None:
         self._reactor = reactor
         self._current = current
         self._shell = shell
         self._sessions = sessions
         self._pool = pool
-        self._environ = environ
-        self._guessing = Guessing(reactor.seconds)
-        self._ports: dict[Address, IListeningPort] = {}
+        self._lobby = Lobby(anteroom)
+        self._guessing = guessing
+        self._state = state
+        self._ports: dict[Address, Port] = {}
         self._server: Server | None = None
         self._doorman: KeyDoorman | None = None
         self._settings: Ssh | None = None
@@ -66,11 +66,8 @@ class SshListener:
 
     @property
     def addresses(self) -> list[str]:
-        found = []
-        for port in self._ports.values():
-            host: Any = port.getHost()
-            found.append(f"ssh:{Address(host.host, host.port)}")
-        return found
+        where = [Address(address.host, port.number) for address, port in self._ports.items()]
+        return [f"ssh:{address}" for address in where]
 
     # --- start, reload -------------------------------------------------
 
@@ -88,30 +85,31 @@ class SshListener:
         if settings is not None:
             self._serve(settings)
         wanted = () if settings is None else settings.address
-        added = [address for address in wanted if address not in self._ports]
-        made: dict[Address, IListeningPort] = {}
+        added = {}
         try:
-            for address in added:
-                made[address] = self._listen(address)
+            for address in wanted:
+                if address not in self._ports:
+                    added[address] = self._port(address)
         except ConfigError:
-            for port in made.values():
-                port.stopListening()
+            _stop(added)
             raise
-        for address in [address for address in self._ports if address not in wanted]:
-            self._ports.pop(address).stopListening()
-        self._ports |= made
+        for port in added.values():
+            port.start()
+        _stop({address: port for address, port in self._ports.items() if address not in wanted})
+        kept = {address: port for address, port in self._ports.items() if address in wanted}
+        self._ports = kept | added
         self._settings = settings
 
-    def _listen(self, address: Address) -> IListeningPort:
-        try:
-            port: IListeningPort = self._reactor.listenTCP(
-                address.port, self._server, backlog=_BACKLOG, interface=address.host
-            )
-        except CannotListenError as error:
-            number = getattr(error.socketError, "errno", None)
-            reason = os.strerror(number) if number else str(error.socketError)
-            raise ConfigError(f"listen.ssh: {address}: {reason}") from None
-        return port
+    def _port(self, address: Address) -> Port:
+        return Port(self._reactor, bind(address.host, address.port), self._arrived, self._lobby.make_room)
+
+    def _arrived(self, sock: socket.socket, address: Any) -> None:
+        with sock:
+            try:
+                self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._server)
+            except OSError as error:
+                # It may have gone again, or there may be no descriptor for the copy.
+                _log.info("{address} was not let in: {error}", address=address[0], error=error.strerror)
 
     def _serve(self, settings: Ssh) -> None:
         """Make the server, or have it use these keys for those who come from now on."""
@@ -122,20 +120,19 @@ class SshListener:
         keys, limits = self._host_keys(settings), self._limits()
         if self._server is None or self._doorman is None:
             self._doorman = KeyDoorman(self._users(settings), self._guessing)
-            self._server = Server(self._reactor, keys, limits, self._doorman, self._perform)
+            self._server = Server(self._reactor, keys, limits, self._lobby, self._doorman, self._perform)
         else:
             self._server.use_keys(keys)
             self._server.limits = limits
-        if self._settings is None or _keys_of(settings) != _keys_of(self._settings):
-            self._doorman.users = self._users(settings)
+            if self._settings is None or _files(settings) != _files(self._settings):
+                self._doorman.users = self._users(settings)
 
     def _host_keys(self, settings: Ssh) -> list[Key]:
         from annexd.transports.ssh.hostkey import fingerprint, read, read_or_make
 
         if settings.host_key:
             return [read(path) for path in settings.host_key]
-        state = state_directory(self._current.config.daemon.state_directory, self._environ)
-        path = os.path.join(private_directory(state), _OWN_KEY)
+        path = os.path.join(private_directory(self._state), _OWN_KEY)
         key, is_new = read_or_make(path)
         if is_new:
             _log.info("made the host key {path}: {print}", path=path, print=fingerprint(key))
@@ -183,10 +180,7 @@ class SshListener:
 
     async def stop(self) -> None:
         ports, self._ports = self._ports, {}
-        for port in ports.values():
-            stopping = port.stopListening()
-            if stopping is not None:
-                await stopping
+        _stop(ports)
         if self._server is not None:
             self._server.leave()
 
@@ -196,8 +190,30 @@ class SshListener:
             self._server.close()
 
 
-def _keys_of(settings: Ssh) -> tuple[str | None, str | None]:
+class Lobby:
+    """The anteroom, for a transport that knows nothing of it."""
+
+    def __init__(self, anteroom: Anteroom) -> None:
+        self._anteroom = anteroom
+        self.enter = anteroom.enter
+        self.leave = anteroom.leave
+        self.make_room = anteroom.make_room
+
+    def whereabouts(self, host: str) -> tuple[str, str]:
+        address = plain_address(host.partition("%")[0])
+        return address, neighbourhood(address)
+
+    def __iter__(self) -> Iterator[Visitor]:
+        return iter(self._anteroom)
+
+
+def _files(settings: Ssh) -> tuple[str | None, str | None]:
     return settings.authorized_keys, settings.users
+
+
+def _stop(ports: dict[Address, Port]) -> None:
+    for port in ports.values():
+        port.stop()
 
 
 def _read_ahead(users: Users) -> None:

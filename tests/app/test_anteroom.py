@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.app.anteroom import Anteroom
+from annexd.app.anteroom import Anteroom, neighbourhood, plain_address
+from annexd.app.guessing import Guessing
 
 
 class Visitor:
@@ -16,6 +18,18 @@ class Visitor:
 
     def send_away(self, reason: str) -> None:
         self.reason = reason
+
+
+class Places(SynchronousTestCase):
+    def test_one_customer_is_one_place(self) -> None:
+        self.assertEqual(neighbourhood("2001:db8:1:2:3::4"), neighbourhood("2001:db8:1:2:ffff::"))
+        self.assertNotEqual(neighbourhood("2001:db8:1:2::"), neighbourhood("2001:db8:1:3::"))
+        self.assertNotEqual(neighbourhood("192.0.2.1"), neighbourhood("192.0.2.2"))
+        self.assertEqual(neighbourhood(""), "")
+
+    def test_addresses_as_people_write_them(self) -> None:
+        self.assertEqual(plain_address("::ffff:192.0.2.1"), "192.0.2.1")
+        self.assertEqual(plain_address("2001:db8:0:0::1"), "2001:db8::1")
 
 
 class Rooms(SynchronousTestCase):
@@ -84,3 +98,37 @@ class Rooms(SynchronousTestCase):
             self.assertLessEqual(len(self.room), self.most)
             for name in "abc":
                 self.assertLessEqual(len([v for v in self.room if v.place == name]), self.most // 4)
+
+
+class Waits(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.guessing = Guessing(self.clock)
+
+    def test_failures_wait_longer_each_time(self) -> None:
+        waits = [self.guessing.failed("a") for _ in range(8)]
+        self.assertEqual(waits, [1, 2, 4, 8, 16, 30, 30, 30])
+        self.assertEqual(self.guessing.failed("b"), 1)
+
+    def test_good_tokens_wait_a_little(self) -> None:
+        self.assertEqual(self.guessing.passed("a"), 0)
+        for _ in range(8):
+            self.guessing.failed("a")
+        self.assertEqual((self.guessing.passed("a"), self.guessing.passed("b")), (1, 0))
+
+    def test_forgotten(self) -> None:
+        for _ in range(8):
+            self.guessing.failed("a")
+        self.clock.advance(599)
+        self.assertEqual(self.guessing.failed("a"), 30)
+        self.clock.advance(599)
+        self.assertEqual(self.guessing.passed("a"), 1)
+        self.clock.advance(1)
+        self.assertEqual((self.guessing.passed("a"), self.guessing.failed("a")), (0, 1))
+
+    def test_bounded(self) -> None:
+        """The places that failed last are remembered."""
+        for number in range(10_005):
+            self.guessing.failed(str(number))
+        self.assertEqual(len(self.guessing), 10_000)
+        self.assertEqual((self.guessing.passed("4"), self.guessing.passed("5")), (0, 1))

@@ -17,9 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from annexd.app.certificates import Certificates, load, own_fingerprint
 from annexd.app.config import Config
 from annexd.app.invitations import known_addresses
-from annexd.app.listen import Listen, Tls
+from annexd.app.listen import Address, Listen, Tls
 from annexd.errors import ConfigError
-from annexd.transports.address import Address
 from tests.support.authorities import Authority
 
 ANYWHERE = (Address("::", 7001),)

@@ -1,4 +1,4 @@
-"""[listen.tls] and [listen.plain]: what they may say."""
+"""[listen.tls], [listen.plain] and [listen.ssh]: what they may say."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import socket
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.config import Config, parse
-from annexd.app.listen import FrontEnds, Listen, Plain, Tls, public_address
+from annexd.app.listen import Address, FrontEnds, Listen, Plain, Ssh, Tls, public_address
 from annexd.app.plan import left_for_a_start
 from annexd.errors import ConfigError
-from annexd.transports.address import Address
 
 FULL = """\
 [listen.tls]
@@ -96,10 +95,10 @@ class Wrong(SynchronousTestCase):
             ),
             ("[listen.tls]\naddress = 7001", "listen.tls.address: must be a text in quotes, not 7001"),
             ("[listen.tls]\naddress = []", "listen.tls.address: must not be empty"),
-            ('[listen.tls]\naddress = ["a:1"]', "address: 'a' is no address to listen on"),
+            ('[listen.tls]\naddress = ["a:1"]', "address: must be an address and a port, as in"),
             ('[listen.tls]\naddress = "[::]"', "address: must be an address and a port, as in"),
             ('[listen.tls]\naddress = "::1:7001"', "address: must be an address and a port, as in"),
-            ('[listen.tls]\naddress = "1.2.3:7001"', "address: '1.2.3' is no address to listen on"),
+            ('[listen.tls]\naddress = "1.2.3:7001"', "address: must be an address and a port, as in"),
             ('[listen.tls]\naddress = "1.2.3.4:70000"', "address: must be an address and a port, as in"),
             (
                 '[listen.tls]\naddress = "*:1"\npublic = "annex"',
@@ -153,3 +152,46 @@ def tls_of(text: str) -> Tls:
     tls = parse(f"[listen.tls]\n{text}\n", "f").listen.tls
     assert tls is not None
     return tls
+
+
+class SshTests(SynchronousTestCase):
+    def read(self, text: str) -> Ssh | None:
+        return parse("[listen.ssh]\n" + text, "annexd.toml").listen.ssh
+
+    def assert_says(self, text: str, *sentences: str) -> None:
+        error = self.assertRaises(ConfigError, self.read, text)
+        self.assertEqual(list(sentences), str(error).split("\n"))
+
+    def test_least(self) -> None:
+        self.assertEqual(
+            Ssh((Address("::", 2222),), authorized_keys="/k"),
+            self.read('address = "[::]:2222"\nauthorized-keys = "/k"\n'),
+        )
+
+    def test_most(self) -> None:
+        text = 'address = ["0.0.0.0:22", "[::1]:23"]\nhost-key = ["/a", "/b"]\nusers = "/etc/annexd/users/"\n'
+        self.assertEqual(
+            Ssh((Address("0.0.0.0", 22), Address("::1", 23)), ("/a", "/b"), users="/etc/annexd/users"),
+            self.read(text),
+        )
+
+    def test_neither_or_both(self) -> None:
+        for more in ("", 'authorized-keys = "/k"\nusers = "/u"\n'):
+            self.assert_says(
+                'address = "[::]:22"\n' + more,
+                "annexd.toml:1: listen.ssh: one of authorized-keys and users is needed, and not both",
+            )
+
+    def test_wrong(self) -> None:
+        self.assert_says(
+            'address = "2222"\nusers = "u"\nhost-key = "k"\nport = 22\n',
+            "annexd.toml:2: listen.ssh.address: must be an address and a port, "
+            'as in "[::]:7001" or "192.0.2.7:7001", not \'2222\'',
+            "annexd.toml:3: listen.ssh.users: must be an absolute path, not 'u'",
+            "annexd.toml:4: listen.ssh.host-key: must be an absolute path, not 'k'",
+            "annexd.toml:5: listen.ssh.port: unknown key; "
+            "listen.ssh has address, host-key, authorized-keys, users",
+        )
+
+    def test_it_needs_an_address(self) -> None:
+        self.assert_says('users = "/u"\n', "annexd.toml:1: listen.ssh.address is missing")

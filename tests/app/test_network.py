@@ -14,10 +14,9 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.certificates import Certificates
-from annexd.app.listen import FrontEnds, Listen, Plain, Tls
+from annexd.app.listen import Address, FrontEnds, Listen, Plain, Tls
 from annexd.app.network import Network
 from annexd.errors import ConfigError
-from annexd.transports.address import Address
 from tests.support.hand_reactor import HandReactor
 
 HERE = Address("127.0.0.1", 0)

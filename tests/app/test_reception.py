@@ -17,12 +17,12 @@ from annexd.app.access import Access, Operation, Rights, Rule
 from annexd.app.admin import Sessions
 from annexd.app.anteroom import Anteroom
 from annexd.app.certificates import Identity
+from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.listen import FrontEnds, networks
-from annexd.app.reception import FIRST_WAIT_S, LONGEST_WAIT_S, Entrance, Reception
+from annexd.app.reception import Entrance, Reception
 from annexd.errors import Refused
 from annexd.sessions.deadlines import Deadlines
-from annexd.sessions.guessing import Guessing
 from tests.app.test_rights_table import REQUESTS, Table
 from tests.app.test_shell import KEY, UUID, Directory, Repository
 from tests.support.authorities import Authority
@@ -63,9 +63,7 @@ class Case(SynchronousTestCase):
         self.known: dict[bytes, Admission | Refused] = {GOOD: Admission()}
         self.front_ends = FrontEnds()
         self.anteroom = Anteroom(lambda: self.daemon.max_unauthenticated)
-        self.reception = Reception(
-            host, self.admission, self.anteroom, Guessing(self.reactor.seconds, FIRST_WAIT_S, LONGEST_WAIT_S)
-        )
+        self.reception = Reception(host, self.admission, self.anteroom, Guessing(self.reactor))
         self.entrance = Entrance(self.transport, lambda: self.front_ends)
         captured = capturedLogs()
         self.events: list[LogEvent] = captured.__enter__()
@@ -526,9 +524,7 @@ class ByReception(Table, SynchronousTestCase):
             return Admission(principal, b"/srv/x", limits)
 
         anteroom = Anteroom(lambda: 100)
-        reception = Reception(
-            self.host, admission, anteroom, Guessing(self.reactor.seconds, FIRST_WAIT_S, LONGEST_WAIT_S)
-        )
+        reception = Reception(self.host, admission, anteroom, Guessing(self.reactor))
         near, far = socket.socketpair()
         near.setblocking(False)
         with far, capturedLogs() as events:

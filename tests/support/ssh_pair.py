@@ -16,6 +16,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from annexd.app.anteroom import Anteroom
+from annexd.app.ssh_listener import Lobby
 from annexd.transports.ssh.channel import Channel
 from annexd.transports.ssh.server import Limits, Server
 from tests.support.ssh_keys import ADDRESS, Doorman, Place, ed25519_key
@@ -144,14 +146,16 @@ class ClientChannel(SSHChannel):
 class Pair:
     """``client`` may be replaced by anything that has ``dataReceived``."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, strangers: int = 20) -> None:
         self.clock = Clock()
+        self.anteroom = Anteroom(lambda: strangers)
         self.doorman = Doorman()
         self.performed: list[tuple[Channel, str, bytes]] = []
         self.server = Server(
             self.clock,
             [ed25519_key()],
             limits or Limits(),
+            Lobby(self.anteroom),
             self.doorman,
             lambda channel, user, address, line: self.performed.append((channel, user.principal, line)),
         )

@@ -30,6 +30,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from annexd.transports.ssh.conch import said_by_conch
 from annexd.transports.ssh.inbox import Inbox
 from annexd.transports.ssh.outbox import STDERR, STDOUT, Outbox
 
@@ -81,6 +82,7 @@ class Channel(SSHChannel):
             remoteMaxPacket=min(packet, _LARGEST_PACKET),
             conn=conn,
         )
+        self._log = said_by_conch
         self._connection = conn
         self._clock = clock
         self._stall = stall

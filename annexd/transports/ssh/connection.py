@@ -23,6 +23,7 @@ from twisted.conch.ssh.transport import DISCONNECT_PROTOCOL_ERROR
 from twisted.internet.interfaces import IReactorTime
 
 from annexd.transports.ssh.channel import WINDOW, Channel
+from annexd.transports.ssh.conch import said_by_conch
 
 _DATA = struct.Struct(">2L")
 _EXTENDED_DATA = struct.Struct(">3L")
@@ -44,6 +45,7 @@ class Connection(SSHConnection):
 
     def __init__(self, clock: IReactorTime, perform: Perform, most: int, stall: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._log = said_by_conch
         self._clock = clock
         self._stall = stall
         self._unsent: dict[Channel, None] = {}

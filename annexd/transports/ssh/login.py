@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from annexd.errors import Refused
 from annexd.transports.ssh.algorithms import KEY_FORMATS
+from annexd.transports.ssh.conch import said_by_conch
 
 _log = Logger()
 
@@ -75,6 +76,7 @@ class Login(SSHService):
     protocolMessages = {MSG_USERAUTH_REQUEST: "MSG_USERAUTH_REQUEST"}
 
     def __init__(self, clock: IReactorTime, doorman: Doorman, address: str) -> None:
+        self._log = said_by_conch
         self._clock = clock
         self._doorman = doorman
         self._address = address

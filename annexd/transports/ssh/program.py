@@ -139,6 +139,7 @@ class Program(ProcessProtocol):
 
     def kill(self) -> None:
         """The peer is gone, and so is the reason to go on."""
+        self.resumeProducing()  # to hear the end of it
         self._signal("TERM")
         if self._outcome is None:
             self._end_timer = self._reactor.callLater(_GRACE_S, self._signal, "KILL")
@@ -183,6 +184,7 @@ class Program(ProcessProtocol):
             return
         _cancel(self._stall_timer)
         _cancel(self._end_timer)
+        self.transport.loseConnection()  # type: ignore[union-attr]
         if self._output is not None:
             self._output.abortConnection()
         code, number = self._outcome.exitCode, self._outcome.signal

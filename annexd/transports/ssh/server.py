@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from twisted.conch.ssh.common import NS, getNS
 from twisted.conch.ssh.keys import Key
@@ -20,9 +20,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from annexd.transports.address import plain_host
 from annexd.transports.ssh.algorithms import COMPRESSIONS, KEY_FORMATS, ciphers, key_exchanges, macs
 from annexd.transports.ssh.channel import Channel
+from annexd.transports.ssh.conch import said_by_conch
 from annexd.transports.ssh.connection import Connection
 from annexd.transports.ssh.login import Doorman, Login, Visitor
 
@@ -69,17 +69,29 @@ class Limits:
     stall: float = 300.0
     """Without a byte: the peer is asked whether it is there, and left after as long again."""
 
-    strangers: int = 100
-    """Connections that have not logged in; of more the oldest goes."""
-
     stranger_bytes: int = 128 * 1024
-    """What one of them may send."""
+    """What somebody may send who has not logged in."""
 
     peers: int = 1000
     """Connections that have logged in."""
 
     channels: int = 100
     """Commands that one connection may run at a time."""
+
+
+class Lobby(Protocol):
+    """Where those wait who have not logged in, and how many may; see `annexd.app.anteroom`."""
+
+    def whereabouts(self, host: str) -> tuple[str, str]:
+        """Of a peer: its address as people write it, and what counts as one place with it."""
+
+    def enter(self, stranger: Peer) -> None:
+        """Others may have to go."""
+
+    def leave(self, stranger: Peer) -> None:
+        """Calling it again does nothing."""
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 @implementer(IPushProducer)
@@ -97,11 +109,13 @@ class Peer(SSHServerTransport):
     factory: Any
 
     def __init__(self, server: Server) -> None:
+        self._log = said_by_conch
         self._server = server
         self._clock = server.clock
         self._limits = server.limits
         self.supportedPublicKeys = list(server.privateKeys)
         self.address = ""
+        self.place: str | None = None
         self.visitor: Visitor | None = None
         self._bytes = 0
         self._full = False
@@ -115,12 +129,12 @@ class Peer(SSHServerTransport):
     # --- its life ------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self.address = plain_host(getattr(self._tcp.getPeer(), "host", "unix"))
+        self.address, self.place = self._server.lobby.whereabouts(self._tcp.getPeer().host)
         self._tcp.setTcpNoDelay(True)
         self._tcp.bufferSize = _BUFFER
         self._tcp.registerProducer(self, True)
         self._expect(self._limits.handshake, "has not agreed on keys")
-        self._server.arrived(self)
+        self._server.lobby.enter(self)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def logged_in(self, visitor: Visitor) -> None:
@@ -145,14 +159,16 @@ class Peer(SSHServerTransport):
             if self.service.channels:
                 self.service.when_empty = self.leave
                 return
-        self.send_away("annexd stops")
+        self.say_goodbye("annexd stops")
 
-    def send_away(self, sentence: str, code: int = DISCONNECT_BY_APPLICATION) -> None:
+    def say_goodbye(self, sentence: str, code: int = DISCONNECT_BY_APPLICATION) -> None:
         self.sendDisconnect(code, sentence.encode())
 
-    def abort(self) -> None:
-        """Without a word, and at once."""
+    def send_away(self, reason: str) -> None:
+        """At once, and without a word."""
+        _log.info("sent {address} away: {reason}", address=self.address, reason=reason)
         self._going = True
+        self._server.lobby.leave(self)
         self._tcp.abortConnection()
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
@@ -166,11 +182,7 @@ class Peer(SSHServerTransport):
     # --- deadlines -----------------------------------------------------
 
     def _expect(self, seconds: float, lacking: str) -> None:
-        self._call_later(seconds, self._expired, f"{lacking} within {seconds:g} seconds")
-
-    def _expired(self, lacking: str) -> None:
-        _log.info("{address} is sent away: it {lacking}", address=self.address, lacking=lacking)
-        self.abort()
+        self._call_later(seconds, self.send_away, f"it {lacking} within {seconds:g} seconds")
 
     def _emptied(self) -> None:
         self._empty_since_s = self._clock.seconds()
@@ -180,10 +192,10 @@ class Peer(SSHServerTransport):
         limits, now = self._limits, self._clock.seconds()
         assert isinstance(self.service, Connection)
         if now - self._heard_s >= 2 * limits.stall:
-            self._expired(f"has said nothing for {2 * limits.stall:g} seconds")
+            self.send_away(f"it has said nothing for {2 * limits.stall:g} seconds")
             return
         if not self.service.channels and now - self._empty_since_s >= limits.idle:
-            self.send_away("the connection has not been used for too long")
+            self.say_goodbye("the connection has not been used for too long")
             return
         if now - self._heard_s >= limits.stall:
             self.service.ping()
@@ -229,13 +241,13 @@ class Peer(SSHServerTransport):
         self._bytes += len(data)
         problem = ""
         if self._bytes > self._limits.stranger_bytes:
-            problem = f"has sent {self._limits.stranger_bytes} bytes without a login"
+            problem = f"it has sent {self._limits.stranger_bytes} bytes without a login"
         elif not self.gotVersion:
             said = (self.buf + data)[:_BANNER_MOST]
             if not said.startswith(b"SSH-"[: len(said)]) or (len(said) == _BANNER_MOST and b"\n" not in said):
-                problem = "does not speak SSH"
+                problem = "it does not speak SSH"
         if problem:
-            self._expired(problem)
+            self.send_away(problem)
         return not problem
 
     def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
@@ -245,17 +257,15 @@ class Peer(SSHServerTransport):
 
     def _unreadable(self, error: Exception) -> None:
         """Conch raises whatever comes of a packet that is not what it should be."""
-        if self.visitor is None:
-            _log.info("{address} sent what cannot be read: {error!r}", address=self.address, error=error)
-        else:
+        if self.visitor is not None:
             _log.failure("reading a packet of {user}", user=self.visitor.principal)
-        self.abort()
+        self.send_away(f"it has sent what cannot be read ({error!r})")
 
     def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
         """There is one service to ask for, once, and behind a cipher."""
         name, _ = getNS(packet)
         if name != Login.name or self.service is not None or not self.isEncrypted("both"):  # type: ignore[no-untyped-call]
-            self.send_away("there is no such service", DISCONNECT_SERVICE_NOT_AVAILABLE)
+            self.say_goodbye("there is no such service", DISCONNECT_SERVICE_NOT_AVAILABLE)
             return
         self.sendPacket(MSG_SERVICE_ACCEPT, NS(name))  # type: ignore[no-untyped-call]
         self.setService(Login(self._clock, self._server.doorman, self.address))  # type: ignore[no-untyped-call]
@@ -308,6 +318,7 @@ class Peer(SSHServerTransport):
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
         if not self._going:
+            _log.info("sent {address} away: {reason}", address=self.address, reason=desc.decode())
             self._tcp.unregisterProducer()
             super().sendDisconnect(reason, desc)  # type: ignore[no-untyped-call]
             self._hang_up()
@@ -325,8 +336,8 @@ class Peer(SSHServerTransport):
 
 class Server(Factory):
     """
-    ``host_keys`` are the private ones.  ``doorman`` knows who may come in,
-    ``perform`` runs their commands.
+    ``host_keys`` are the private ones.  Newcomers wait in ``lobby``,
+    ``doorman`` knows who may come in, ``perform`` runs their commands.
     """
 
     noisy = False
@@ -336,17 +347,17 @@ class Server(Factory):
         clock: IReactorTime,
         host_keys: Sequence[Key],
         limits: Limits,
+        lobby: Lobby,
         doorman: Doorman,
         perform: Perform,
     ) -> None:
         self.clock = clock
         self.limits = limits
+        self.lobby = lobby
         self.doorman = doorman
         self.perform = perform
         self.peers: dict[Peer, None] = {}
         """Those who have logged in."""
-        self.strangers: dict[Peer, None] = {}
-        """The others, in the order in which they came."""
         self.use_keys(host_keys)
 
     def use_keys(self, host_keys: Sequence[Key]) -> None:
@@ -361,8 +372,9 @@ class Server(Factory):
 
     def leave(self) -> None:
         """Let everybody go, those with running commands when these are done."""
-        for stranger in list(self.strangers):
-            stranger.abort()
+        for stranger in self.lobby:
+            if isinstance(stranger, Peer):
+                stranger.send_away("annexd stops")
         for peer in list(self.peers):
             peer.leave()
 
@@ -370,33 +382,21 @@ class Server(Factory):
         """Let everybody go now."""
         self.leave()
         for peer in list(self.peers):
-            peer.send_away("annexd stops")
+            peer.say_goodbye("annexd stops")
 
     # --- what peers say ------------------------------------------------
 
-    def arrived(self, peer: Peer) -> None:
-        self.strangers[peer] = None
-        if len(self.strangers) > self.limits.strangers:
-            oldest = next(iter(self.strangers))
-            del self.strangers[oldest]
-            _log.info(
-                "{address} is sent away: {count} others have not logged in either",
-                address=oldest.address,
-                count=self.limits.strangers,
-            )
-            oldest.abort()
-
     def known(self, peer: Peer, visitor: Visitor) -> None:
-        self.strangers.pop(peer, None)
+        self.lobby.leave(peer)
         self.doorman.entered(visitor, peer.address)
         if len(self.peers) >= self.limits.peers:
             _log.warn("{count} connections are open, no more are taken", count=self.limits.peers)
-            peer.send_away("there are too many connections, try again later")
+            peer.say_goodbye("there are too many connections, try again later")
         else:
             self.peers[peer] = None
 
     def left(self, peer: Peer) -> None:
-        self.strangers.pop(peer, None)
+        self.lobby.leave(peer)
         self.peers.pop(peer, None)
         login = peer.service
         if isinstance(login, Login) and login.attempts:

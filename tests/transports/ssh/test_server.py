@@ -17,7 +17,7 @@ from tests.support.ssh_keys import ADDRESS, ecdsa_key, ed25519_key
 from tests.support.ssh_link import HalfSink
 from tests.support.ssh_pair import ClientAuth, Pair, lose
 
-LIMITS = Limits(handshake=30, login=120, idle=1000, stall=100, strangers=5, stranger_bytes=20_000)
+LIMITS = Limits(handshake=30, login=120, idle=1000, stall=100, stranger_bytes=20_000)
 
 
 class Algorithms(SynchronousTestCase):
@@ -105,7 +105,7 @@ class Strangers(SynchronousTestCase):
         self.pair.clock.advance(29)
         self.assertFalse(peer.tcp.aborted)
         self.pair.clock.advance(2)
-        self.assert_gone(peer, f"{ADDRESS} is sent away: it has not agreed on keys within 30 seconds")
+        self.assert_gone(peer, f"sent {ADDRESS} away: it has not agreed on keys within 30 seconds")
 
     def test_a_byte_now_and_then(self) -> None:
         """The deadline is one for everything."""
@@ -180,17 +180,19 @@ class Strangers(SynchronousTestCase):
         self.assert_gone(peer, "has sent 20000 bytes without a login")
 
     def test_bounded_number(self) -> None:
-        """The oldest goes first."""
-        peers = [self.pair.accept(f"192.0.2.{number}") for number in range(8)]
-        self.assertEqual([True] * 3 + [False] * 5, [peer.tcp.aborted for peer in peers])
-        self.assertIn("192.0.2.0 is sent away: 5 others have not logged in either", self.said())
-        for peer in peers:
+        """The oldest goes first, and from one place a fourth of all may come."""
+        peers = [self.pair.accept(f"192.0.2.{number}") for number in range(23)]
+        self.assertEqual([True] * 3 + [False] * 20, [peer.tcp.aborted for peer in peers])
+        self.assertIn("sent 192.0.2.0 away: others need its place", self.said())
+        near = [self.pair.accept("198.51.100.1") for number in range(7)]
+        self.assertEqual([True] * 2 + [False] * 5, [peer.tcp.aborted for peer in near])
+        for peer in (*peers, *near):
             lose(peer)
-        self.assertEqual({}, self.pair.server.strangers)
+        self.assertEqual(0, len(self.pair.anteroom))
 
     def test_known_users_do_not_count(self) -> None:
         self.pair.join_as("alice")
-        for _ in range(10):
+        for _ in range(50):
             self.pair.accept()
         self.assertFalse(self.pair.peer.tcp.aborted)
 
@@ -245,7 +247,7 @@ class Users(SynchronousTestCase):
     def test_login(self) -> None:
         self.assertTrue(self.pair.client.connection.started)
         self.assertEqual([("entered", "alice", ADDRESS)], self.pair.doorman.met)
-        self.assertEqual(({}, [self.peer]), (self.pair.server.strangers, list(self.pair.server.peers)))
+        self.assertEqual((0, [self.peer]), (len(self.pair.anteroom), list(self.pair.server.peers)))
         self.assertTrue(self.peer.tcp.no_delay)
 
     def test_second_key_of_three(self) -> None:
@@ -326,7 +328,7 @@ class Users(SynchronousTestCase):
 
     def test_nothing_is_done_after_the_end(self) -> None:
         """Conch reads on in what it has."""
-        self.peer.send_away("that is all")
+        self.peer.say_goodbye("that is all")
         self.pair.run(b"annex this")
         self.pair.clock.advance(0)
         self.assertEqual([], self.pair.performed)
