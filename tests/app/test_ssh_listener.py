@@ -178,7 +178,7 @@ class Listening(SynchronousTestCase):
         self.patch_module("twisted.conch.ssh.transport")
         self.configure(self.first)
         error = self.assertRaises(ConfigError, self.listener.start)
-        self.assertIn("pip install 'annexd[ssh]'", str(error))
+        self.assertIn("pip install 'annexd[server]'", str(error))
 
     def patch_module(self, name: str) -> None:
         former = sys.modules.get(name)
