@@ -27,7 +27,7 @@ from tests.app.test_rights_table import REQUESTS, Table
 from tests.app.test_shell import KEY, UUID, Directory, Repository
 from tests.support.authorities import Authority
 from tests.support.hand_reactor import HandReactor
-from tests.support.tls_pair import Peer, client_context
+from tests.support.tls_in_memory import Peer, client_context
 
 GOOD = b"ab" * 64
 AUTH = b"AUTH client " + GOOD + b"\n"

@@ -20,7 +20,7 @@ from annexd.flow.workers import InlineWorkers
 from annexd.transports.secured import secured
 from annexd.transports.tls import TlsTransport
 from tests.support.hand_reactor import HandReactor
-from tests.support.tls_pair import Peer, client_context, server_context
+from tests.support.tls_in_memory import Peer, client_context, server_context
 from tests.transports.test_pipes import Listener, Producer
 
 BLOB = os.urandom(1 << 20)

@@ -20,7 +20,7 @@ from annexd.sessions.wire import Wire
 from annexd.transports.secured import secured
 from annexd.transports.tls import TlsTransport
 from tests.support.hand_reactor import HandReactor
-from tests.support.tls_pair import Peer, server_context
+from tests.support.tls_in_memory import Peer, server_context
 
 BLOB = os.urandom(600_000)
 
