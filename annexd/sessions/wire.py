@@ -15,6 +15,7 @@ from typing import Protocol as Port
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -32,6 +33,9 @@ _HIGH_WATER = 128 * 1024
 
 _STRANGERS_LINE = 4096
 """Enough for an AUTH; what comes behind it waits outside."""
+
+_TURN_S = 0.002
+"""For one peer's requests, of which thousands can be waiting; then it is the others' turn."""
 
 
 class Connection(Port):
@@ -80,6 +84,7 @@ class Wire(Protocol):
         self._unanswered: bytes | None = None
         self._gone: Deferred[int] | None = None
         self._parting: IDelayedCall | None = None
+        self._turn_ends = clock.seconds() + _TURN_S
         self.at_once: Callable[[bytes], bytes | None] | None = None
         """
         Answers a line that comes while `receive` waits and nothing else is
@@ -107,6 +112,9 @@ class Wire(Protocol):
             await self._drained()
         while (line := self._next_line()) is None:
             await self._more(self.deadlines.stall if seconds is None else seconds)
+        if self._clock.seconds() > self._turn_ends:
+            await deferLater(self._clock, 0)
+            self._turn_ends = self._clock.seconds() + _TURN_S
         return decode(line)
 
     def send(self, *messages: Message) -> None:
@@ -255,6 +263,7 @@ class Wire(Protocol):
             self._reading_paused = False
             self._link.resumeProducing()
         await self._arrival.wait(seconds, f"the peer has sent nothing for {seconds:g} seconds")
+        self._turn_ends = self._clock.seconds() + _TURN_S
 
     async def _drained(self) -> None:
         while self._full:
