@@ -1,91 +1,104 @@
-"""A small TLS server of the standard library, for what runs on the other side of a connection."""
+"""The other end of a TLS connection, in memory: what it says can be cut as one likes."""
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
-import threading
-from collections.abc import Callable
-from pathlib import Path
+import tempfile
+from functools import cache
 
-Session = Callable[[ssl.SSLSocket], None]
-
-_SECONDS = 60.0
+from annexd.app.self_signed import ensure
 
 
-class TlsPeer:
-    """
-    Each connection is served in a thread by ``serve``, and closed after it.
+@cache
+def server_context(oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+    """With a certificate of its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = oldest
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    with tempfile.TemporaryDirectory() as directory:
+        ensure(os.path.join(directory, "tls.pem"))
+        context.load_cert_chain(os.path.join(directory, "tls.pem"))
+    return context
 
-    What went wrong with connections is in ``failures``, in the order of their ends.
-    """
 
-    def __init__(self, certificate: Path, serve: Session, host: str = "127.0.0.1") -> None:
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(certificate)
-        self.context.sni_callback = self._note_name
-        self.names: list[str | None] = []
-        self.failures: list[OSError] = []
-        self._serve = serve
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family)
-        self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+def client_context() -> ssl.SSLContext:
+    """Trusts everybody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
-    def stop(self) -> None:
-        """No more connections; waits for the sessions."""
+
+class Peer:
+    """A client at one end of a pair of sockets; nothing it does waits."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        self.socket = sock
+        sock.setblocking(False)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.tls = (context or client_context()).wrap_bio(self._incoming, self._outgoing)
+        self.ended = False
+        """The other end has said close_notify."""
+
+    def shake(self) -> bool:
+        """Go on with the handshake; whether it is complete."""
+        self._hear()
         try:
-            self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it was stopped already
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(_SECONDS)
-            if thread.is_alive():
-                raise AssertionError("a session of the test's server does not end")
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self.flush()
+        return True
 
-    def _note_name(self, _: object, name: str | None, __: object) -> None:
-        self.names.append(name)
+    def said(self, data: bytes) -> bytes:
+        """What goes over the wire when this is said; the caller has to send it."""
+        self.tls.write(data)
+        return self._outgoing.read()
 
-    def _accept(self) -> None:
+    def say(self, data: bytes) -> None:
+        self.tls.write(data)
+        self.flush()
+
+    def bid_farewell(self) -> None:
+        """close_notify."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLError:
+            pass
+        self.flush()
+
+    def flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            self.socket.sendall(data)
+
+    def take(self) -> bytes:
+        """All that has been said to it."""
+        self._hear()
+        got = b""
         while True:
             try:
-                connection, _ = self._listener.accept()
-            except OSError:
+                piece = self.tls.read(1 << 16)
+            except ssl.SSLWantReadError:
+                return got
+            except ssl.SSLZeroReturnError:
+                piece = b""
+            if not piece:
+                self.ended = True
+                return got
+            got += piece
+
+    def _hear(self) -> None:
+        while True:
+            try:
+                data = self.socket.recv(1 << 16)
+            except BlockingIOError:
                 return
-            session = threading.Thread(target=self._session, args=(connection,), daemon=True)
-            self._threads.append(session)
-            session.start()
-
-    def _session(self, connection: socket.socket) -> None:
-        connection.settimeout(_SECONDS)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            with connection, self.context.wrap_socket(connection, server_side=True) as stream:
-                self._serve(stream)
-        except OSError as error:
-            self.failures.append(error)
-
-
-def receive(stream: ssl.SSLSocket, count: int) -> bytes:
-    """Exactly so many bytes, or fewer at the end."""
-    data = b""
-    while len(data) < count and (more := stream.recv(count - len(data))):
-        data += more
-    return data
-
-
-def receive_all(stream: ssl.SSLSocket) -> bytes:
-    data = b""
-    while more := stream.recv(65536):
-        data += more
-    return data
-
-
-def say_goodbye(stream: ssl.SSLSocket) -> None:
-    """An end that is meant: close_notify."""
-    try:
-        stream.unwrap()
-    except OSError:
-        pass  # the other side went first
+            if not data:
+                return
+            self._incoming.write(data)
