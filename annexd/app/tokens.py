@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from annexd.app.access import TOKEN, Rights
 from annexd.app.audit import AUDIT
+from annexd.app.logs import clean
 from annexd.app.token_file import RESERVED, Stamp, Token, TokenFile, digest_of
 from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import Pool
@@ -223,7 +224,7 @@ class Tokens:
                     "{event}: {principal} for {repository}",
                     event=event,
                     principal=token.principal,
-                    repository=token.repository,
+                    repository=clean(token.repository),
                     reason=token.rights.value,
                 )
 

@@ -303,7 +303,7 @@ class TokensTests(SynchronousTestCase):
         ]
         self.assertEqual(
             [
-                (event, "token:alice", b"/srv/x")
+                (event, "token:alice", "/srv/x")
                 for event in ("token-added", "token-revoked", "token-removed")
             ],
             told,
