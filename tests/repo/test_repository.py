@@ -202,6 +202,7 @@ class TimeTests(RepositoryCase):
 
     async def test_a_journal_that_somebody_left(self) -> None:
         await put(await self.open(), KEY, CONTENT)
+        self.clock = Clock()  # the time of whoever left it has stopped
         await self.open()
         self.clock.advance(1.5)
         self.assertEqual(os.listdir(os.path.join(self.annex, b"journal")), [])
