@@ -33,7 +33,7 @@ $(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py $(wildcard annexd
 	@touch $@
 
 serve: venv
-	@etc/demonstrate $(BIN) $(REPO)
+	@etc/demonstrate $(BIN) $(if $(REPO),"$(patsubst ~/%,$(HOME)/%,$(REPO))")
 
 test: needs venv programs lint
 	$(TRIAL) $(TESTS)

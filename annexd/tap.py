@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO, Any, cast
+from typing import IO, Any, NoReturn, cast
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -38,10 +38,17 @@ def makeService(options: Options) -> IService:
 
     try:
         wanted = plan(options["config"], options["socket"], options["log-format"], options["repositories"])
-        service: IService = gateway(reactor, wanted, os.environ, _log_file(options.parent))
-        return service
+        service = gateway(reactor, wanted, os.environ, _log_file(options.parent))
     except ConfigError as error:
-        raise SystemExit("\n".join(f"annexd: {line}" for line in str(error).split("\n"))) from None
+        _end(error)
+    if options.parent is not None and options.parent.get("nodaemon"):
+        # Behind a terminal twistd itself says it, to whoever started it.
+        service.when_impossible = _end
+    return cast(IService, service)
+
+
+def _end(error: ConfigError) -> NoReturn:
+    raise SystemExit("\n".join(f"annexd: {line}" for line in str(error).split("\n"))) from None
 
 
 def _log_file(twistd: Any) -> IO[str] | None:

@@ -9,15 +9,21 @@ from typing import IO, Any
 from twisted.logger import Logger, globalLogPublisher
 
 from annexd.app.admin import Control, Sessions
+from annexd.app.anteroom import Anteroom
 from annexd.app.audit import AUDIT, Audit
+from annexd.app.certificates import Certificates
 from annexd.app.gateway import Gateway, Parts
+from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
+from annexd.app.network import Network
 from annexd.app.notify import Notify
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
+from annexd.app.reception import Reception
 from annexd.app.shell import Shell
+from annexd.app.ssh_listener import SshListener
 from annexd.app.state import state_directory
 from annexd.app.token_file import TokenFile
 from annexd.app.tokens import Tokens
@@ -61,7 +67,11 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         directory.same,
         lambda: GitAnnexTokens(current.config.served),
     )
-    shell = Shell(Host(reactor, directory, sessions, current))
+    host = Host(reactor, directory, sessions, current)
+    shell = Shell(host)
+    anteroom = Anteroom(lambda: current.config.daemon.max_unauthenticated)
+    guessing = Guessing(reactor)
+    reception = Reception(host, tokens.admission, anteroom, guessing)
 
     async def answer(handoff: Handoff) -> None:
         if handoff.kind == b"shell":
@@ -88,6 +98,10 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             door=Door(reactor, answer, own_uids(), current.deadlines.handshake),
             notify=Notify(environ),
             printer=None if log is None else printer(daemon.log_format, daemon.log_level, environ, log),
+            listeners=(
+                Network(reactor, current, Certificates(reactor, state), reception),
+                SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
+            ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens),
         ),
     )

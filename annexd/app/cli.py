@@ -74,6 +74,8 @@ def _check_config(options: argparse.Namespace) -> int:
     print(
         f"{options.config}: {repositories} repositories, {directories} directories, {len(found.rules)} rules"
     )
+    if not found.served:
+        print("annexd: note: it names nothing to serve, which will not do without a REPO", file=sys.stderr)
     for served in found.served:
         if not os.path.isdir(served.path):
             print(f"annexd: note: {os.fsdecode(served.path)} is not there now", file=sys.stderr)

@@ -15,6 +15,7 @@ from typing import Any
 from annexd.app import values
 from annexd.app.access import Rule
 from annexd.app.lines import Lines, Where
+from annexd.app.listen import Listen, listen
 from annexd.app.rules import rules
 from annexd.app.values import Parser
 from annexd.errors import ConfigError
@@ -44,6 +45,9 @@ class Daemon:
     max_sessions: int = 10_000
     """More are refused, so that those inside do not run out of file descriptors."""
 
+    max_unauthenticated: int = 500
+    """Connections from the network that have not said yet who they are; the oldest go."""
+
     @property
     def tells_all(self) -> bool:
         """Whether sessions report requests that are too many to be of interest."""
@@ -63,6 +67,7 @@ class Config:
     served: tuple[Served, ...] = ()
     rules: tuple[Rule, ...] = ()
     audit: Audit = field(default_factory=Audit)
+    listen: Listen = field(default_factory=Listen)
 
 
 _DAEMON: Mapping[str, Parser] = {
@@ -76,6 +81,7 @@ _DAEMON: Mapping[str, Parser] = {
     "disk-threads": values.whole(1, 256),
     "transfer-threads": values.whole(1, 256),
     "max-sessions": values.whole(1, 1_000_000),
+    "max-unauthenticated": values.whole(1, 100_000),
 }
 _DEADLINES: Mapping[str, Parser] = {
     "handshake": values.duration(above=0),
@@ -91,7 +97,7 @@ _REPOSITORY: Mapping[str, Parser] = {
 }
 _REPOSITORIES: Mapping[str, Parser] = {"directory": values.path, "fsync": values.boolean}
 _AUDIT: Mapping[str, Parser] = {"file": values.path}
-_TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit")
+_TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit", "listen")
 
 
 def read(file: str) -> Config:
@@ -137,7 +143,8 @@ class _Reading:
         served = [self.served(where, given, daemon) for where, given in self.tables("repository")]
         served += [self.served(where, given, daemon) for where, given in self.tables("repositories")]
         audit = Audit(**self.table(("audit",), self.document.get("audit", {}), _AUDIT))
-        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit)
+        ways_in = listen(self, self.document.get("listen", {}))
+        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit, ways_in)
 
     def served(self, where: Where, given: object, daemon: Daemon) -> Served | None:
         nested = where[0] == "repositories"
@@ -162,20 +169,21 @@ class _Reading:
 
     def table(self, where: Where, given: object, known: Mapping[str, Parser], *needed: str) -> dict[str, Any]:
         """The values that are right, under their names in Python; complains about the rest."""
+        name = ".".join(part for part in where if isinstance(part, str))
         if not isinstance(given, dict):
-            self.wrong(where, f"{where[0]} must be a table")
+            self.wrong(where, f"{name} must be a table")
             return {}
         found = {}
         for key, value in given.items():
             try:
                 if key not in known:
-                    raise ValueError(f"unknown key; {where[0]} has {', '.join(known)}")
+                    raise ValueError(f"unknown key; {name} has {', '.join(known)}")
                 found[key.replace("-", "_")] = known[key](value)
             except ValueError as error:
-                self.wrong((*where, key), f"{where[0]}.{key}: {error}")
+                self.wrong((*where, key), f"{name}.{key}: {error}")
         for key in needed:
             if key not in given:
-                self.wrong(where, f"{where[0]}.{key} is missing")
+                self.wrong(where, f"{name}.{key} is missing")
         return found
 
     def wrong(self, where: Where, sentence: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from annexd.app.logs import Printer
 from annexd.app.notify import Notify
 from annexd.app.plan import Current
 from annexd.app.sockets import Claim
-from annexd.errors import AnnexdError
+from annexd.errors import AnnexdError, ConfigError
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
 from annexd.transports.handoff import Door, listen, own_uids
@@ -56,6 +56,9 @@ class Listener(Protocol):
     async def stop(self) -> None:
         """Let nobody in any more, and let go of those who have not become a session yet."""
 
+    async def close(self) -> None:
+        """Those who are inside have had time enough; until everything has been cleaned up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -78,7 +81,8 @@ class Parts:
 class Gateway(Service):
     """
     The daemon as a Twisted service.  ``reactor`` has times, threads and unix
-    sockets; ``when_ready`` is called when clients may come.
+    sockets; ``when_ready`` is called when clients may come, and
+    ``when_impossible`` when they never will.
     """
 
     def __init__(self, reactor: Any, parts: Parts) -> None:
@@ -90,6 +94,7 @@ class Gateway(Service):
         self._stopping = False
         self._on_a_terminal = False
         self.when_ready: Callable[[], None] = lambda: None
+        self.when_impossible: Callable[[ConfigError], None] = lambda error: None
 
     def setServiceParent(self, parent: Any) -> None:
         """Under twistd the parent is where it looks for another log observer than its own."""
@@ -108,6 +113,13 @@ class Gateway(Service):
     def startService(self) -> None:
         """Raises `ConfigError` when the socket cannot be had."""
         super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._start()
+        except ConfigError as error:
+            self.when_impossible(error)
+            raise
+
+    def _start(self) -> None:
         _raise_descriptor_limit()
         self._stopping = False
         self._parts.door.uids = own_uids()  # only now: twistd may have become another user
@@ -211,6 +223,8 @@ class Gateway(Service):
             )
             await parts.sessions.drain(seconds)
         await parts.door.close()
+        for listener in parts.listeners:
+            await _whatever_happens(listener, listener.close())
         await parts.directory.close()
         await self._dismiss()
         parts.workers.stop()
@@ -240,13 +254,17 @@ class Gateway(Service):
         if stopping is not None:
             await stopping
         for listener in self._parts.listeners:
-            try:
-                await listener.stop()
-            except CancelledError:
-                raise
-            except Exception:
-                # A bug, which must not keep the repositories from being closed.
-                _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
+            await _whatever_happens(listener, listener.stop())
+
+
+async def _whatever_happens(listener: Listener, act: Awaitable[None]) -> None:
+    """A bug there must not keep the repositories from being closed."""
+    try:
+        await act
+    except CancelledError:
+        raise
+    except Exception:
+        _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
 
 
 def _raise_descriptor_limit() -> None:

@@ -6,7 +6,9 @@ import hashlib
 import os
 import re
 
+from annexd.app.certificates import own_fingerprint
 from annexd.app.config import Config
+from annexd.app.listen import public_address
 from annexd.errors import ConfigError
 
 _URL = "p2p-annex::annexd:"
@@ -36,5 +38,14 @@ def label(repository: bytes) -> str:
 
 
 def known_addresses(config: Config, state: str) -> list[str]:
-    """Those of the listeners in ``config``, with what ``state`` has of them, the best first."""
-    return []
+    """
+    Those of the listeners in ``config``, with what ``state`` has of them, the
+    best first.  Raises `ConfigError`.
+    """
+    tls = config.listen.tls
+    if tls is None:
+        return []
+    public = public_address(tls)
+    # No brackets, which git-annex does not let through.
+    address = f"{public.host}:{public.port}"
+    return [address if tls.certificate else f"{address},sha256={own_fingerprint(state)}"]

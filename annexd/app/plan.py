@@ -54,11 +54,16 @@ NEEDS_A_START = ("socket", "state_directory", "git_annex", "disk_threads", "tran
 
 def left_for_a_start(former: Config, latter: Config) -> list[str]:
     """The keys that differ and will go on to differ."""
-    return [
+    waiting = [
         f"daemon.{name.replace('_', '-')}"
         for name in NEEDS_A_START
         if getattr(former.daemon, name) != getattr(latter.daemon, name)
     ]
+    for name in ("tls", "plain"):
+        before, after = getattr(former.listen, name), getattr(latter.listen, name)
+        if (before and before.address) != (after and after.address):
+            waiting.append(f"listen.{name}.address")
+    return waiting
 
 
 class Current:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Callable
 
 from annexd.errors import PeerLost, Refused
-from annexd.flow import kernel
 from annexd.flow.body import FileSink, FileSource, Sink, Source
-from annexd.flow.kernel import Lender, Turn
+from annexd.flow.loan import Lender, Loan, Turn
 
 _CHUNK = 256 * 1024
 _WORTH_A_LOAN = 128 * 1024
-"""Below this, setting up the kernel's way costs more than it saves."""
+"""Below this, setting up a loan costs more than it saves."""
 
 Moved = Callable[[int], None]
 
@@ -34,30 +33,29 @@ async def pour(source: Source, sink: Sink, moved: Moved) -> None:
 
 async def _receive(source: Source, sink: FileSink, moved: Moved) -> None:
     assert isinstance(source, Lender)
-    plain = source.borrow()
-    if plain is None:
+    loan = source.borrow()
+    if loan is None:
         return
     try:
-        await _receive_plain(source, plain, sink, moved)
+        await _receive_on_loan(source, loan, sink, moved)
     finally:
-        plain.give_back()
+        loan.give_back()
 
 
-async def _receive_plain(source: Source, plain: kernel.Plain, sink: FileSink, moved: Moved) -> None:
-    kernel.widen(plain.fd)
-    if plain.leftover:
-        await sink.write(plain.leftover)
-        source.remaining -= len(plain.leftover)
-        moved(len(plain.leftover))
+async def _receive_on_loan(source: Source, loan: Loan, sink: FileSink, moved: Moved) -> None:
+    if loan.leftover:
+        await sink.write(loan.leftover)
+        source.remaining -= len(loan.leftover)
+        moved(len(loan.leftover))
     while source.remaining:
-        plain.check()
-        count, turn = await sink.workers.bulk.run(kernel.receive, plain.fd, sink, source.remaining)
+        loan.check()
+        count, turn = await sink.workers.bulk.run(loan.lent.receive, sink, source.remaining)
         source.remaining -= count
         moved(count)
         if turn is Turn.ENDED:
             raise PeerLost(f"the connection ended {source.remaining} bytes before the end of the data")
         if turn is Turn.IDLE:
-            await plain.ready()
+            await loan.ready()
 
 
 async def _send(source: FileSource, sink: Sink, moved: Moved) -> None:
@@ -66,22 +64,21 @@ async def _send(source: FileSource, sink: Sink, moved: Moved) -> None:
     if head:
         await sink.write(head)
         moved(len(head))
-    plain = sink.borrow()
-    if plain is None:
+    loan = sink.borrow()
+    if loan is None:
         return
     try:
-        kernel.widen(plain.fd)
-        await plain.ready()
+        await loan.ready()
         while source.remaining:
-            plain.check()
+            loan.check()
             count, turn = await source.workers.bulk.run(
-                kernel.send, source.fd, source.offset, source.remaining, plain.fd
+                loan.lent.send, source.fd, source.offset, source.remaining
             )
             source.moved(count)
             moved(count)
             if turn is Turn.ENDED:
                 raise Refused("the file became shorter while it was sent")
             if turn is Turn.IDLE:
-                await plain.ready()
+                await loan.ready()
     finally:
-        plain.give_back()
+        loan.give_back()

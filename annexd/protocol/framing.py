@@ -18,18 +18,20 @@ LINE_LIMIT = 32767
 class Framing:
     """
     ``received`` counts the bytes that were fed, ``lines`` the lines given
-    out.  ``buffered`` is what was fed and not yet given out.
+    out.  ``buffered`` is what was fed and not yet given out.  ``longest`` is
+    how many bytes a line may have.
 
     A chunk that finds nothing before it is kept as it came (`take` gives the
     very same object back when it can, so bodies are not copied); only what
     must be joined becomes a bytearray.
     """
 
-    __slots__ = ("_buffer", "_offset", "_scanned", "lines", "received")
+    __slots__ = ("_buffer", "_offset", "_scanned", "lines", "longest", "received")
 
     def __init__(self) -> None:
         self.received = 0
         self.lines = 0
+        self.longest = LINE_LIMIT
         self._buffer: bytes | bytearray = b""
         self._offset = 0
         self._scanned = 0
@@ -57,15 +59,15 @@ class Framing:
     def line(self) -> bytes | None:
         """
         The next line without its end (LF, or CR LF); `None` when it is not
-        complete yet.  `FramingError` when it is longer than `LINE_LIMIT`.
+        complete yet.  `FramingError` when it is longer than ``longest``.
         """
-        buffer, offset = self._buffer, self._offset
-        end = buffer.find(b"\n", max(self._scanned, offset), offset + LINE_LIMIT + 1)
+        buffer, offset, longest = self._buffer, self._offset, self.longest
+        end = buffer.find(b"\n", max(self._scanned, offset), offset + longest + 1)
         if end < 0:
             self._scanned = len(buffer)
-            if len(buffer) - offset > LINE_LIMIT:
+            if len(buffer) - offset > longest:
                 self._scanned = offset
-                raise FramingError(f"a line of more than {LINE_LIMIT} bytes")
+                raise FramingError(f"a line of more than {longest} bytes")
             return None
         self._offset = end + 1
         self.lines += 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from annexd.errors import Unavailable
+from annexd.errors import PeerLost, Refused, Unavailable
+from annexd.protocol.grammar import Moment, complaint
 from annexd.protocol.messages import Auth, AuthFailure, AuthSuccess, Error, Message, Unknown, Version
 from annexd.sessions.wire import Wire
 
 NEWEST = 4
 """The newest version of the protocol that annexd speaks."""
+
+_MOST_LINES = 20
+"""A peer that says more than this without a good AUTH among it does not know what to say."""
 
 
 def agreed(asked: int) -> int:
@@ -18,6 +22,34 @@ def agreed(asked: int) -> int:
 def greet(wire: Wire, uuid: bytes) -> None:
     """The server's first word to a peer whom the transport has vouched for, as sshd does."""
     wire.send(AuthSuccess(uuid))
+
+
+class Introductions:
+    """The server's side of AUTH, for a peer whom nobody has vouched for."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._lines = 0
+
+    async def next(self) -> Auth:
+        """
+        The next AUTH; everything else is answered.  Raises `PeerLost`,
+        `FramingError`, and `Refused` when too much else has been said.
+        """
+        while self._lines < _MOST_LINES:
+            message = await self._wire.receive(self._wire.deadlines.handshake)
+            self._lines += 1
+            if isinstance(message, Auth):
+                return message
+            answer = complaint(Moment.AUTH, 0, message)
+            if answer is None:
+                raise PeerLost("the peer gave up")
+            self._wire.send(answer)
+        raise Refused(f"it said {_MOST_LINES} lines without a good AUTH among them")
+
+    def fail(self) -> None:
+        """One answer, whatever was wrong."""
+        self._wire.send(AuthFailure())
 
 
 async def introduce(wire: Wire, expected: bytes | None, auth: Auth | None = None) -> bytes:

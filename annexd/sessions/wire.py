@@ -3,25 +3,25 @@ One connection as direct-style calls: ``await receive()``, ``send()``,
 ``body(n)``.
 
 A `Wire` knows messages and bytes, but not what they mean.  It works over any
-Twisted transport; over one that lends its descriptors (`PlainTransport`)
-bodies take the kernel's way.
+Twisted transport; over one that can be lent (`LendingTransport`) bodies are
+moved by a thread.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Callable, cast, runtime_checkable
 from typing import Protocol as Port
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from annexd.errors import AnnexdError, PeerLost
 from annexd.flow.body import Buffer
-from annexd.flow.kernel import Plain
+from annexd.flow.loan import Lent, Loan
 from annexd.flow.signal import Signal
 from annexd.protocol.codec import decode, encode
 from annexd.protocol.framing import LINE_LIMIT, Framing
@@ -30,6 +30,12 @@ from annexd.sessions.deadlines import Deadlines
 
 _HIGH_WATER = 128 * 1024
 """Bytes that have come but that nobody has asked for, at which reading pauses."""
+
+_STRANGERS_LINE = 4096
+"""Enough for an AUTH; what comes behind it waits outside."""
+
+_TURN_S = 0.002
+"""For one peer's requests, of which thousands can be waiting; then it is the others' turn."""
 
 
 class Connection(Port):
@@ -45,13 +51,19 @@ class Connection(Port):
 
 
 @runtime_checkable
-class PlainTransport(Port):
-    """A transport whose descriptors carry the bytes as they are."""
+class LendingTransport(Port):
+    """A transport that a thread may have to itself, one direction at a time."""
 
-    def lend_input(self) -> int: ...
-    def lend_output(self) -> int: ...
-    def call_when_readable(self, callback: Callable[[], None]) -> None: ...
-    def call_when_writable(self, callback: Callable[[], None]) -> None: ...
+    def lend_input(self) -> Lent:
+        """Nothing is read any more until `Connection.resumeProducing`."""
+
+    def lend_output(self) -> Lent: ...
+
+    def call_when_readable(self, callback: Callable[[], None]) -> None:
+        """Once, when what has been lent has bytes or has ended."""
+
+    def call_when_writable(self, callback: Callable[[], None]) -> None:
+        """Once, when all that was written is gone and there is room for more."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -63,6 +75,7 @@ class Wire(Protocol):
         self.deadlines = deadlines
         self._clock = clock
         self._framing = Framing()
+        self._high_water = _HIGH_WATER
         self._arrival = Signal(clock)
         self._departure = Signal(clock)
         self._input_over = False
@@ -71,12 +84,18 @@ class Wire(Protocol):
         self._unanswered: bytes | None = None
         self._gone: Deferred[int] | None = None
         self._parting: IDelayedCall | None = None
+        self._turn_ends = clock.seconds() + _TURN_S
         self.at_once: Callable[[bytes], bytes | None] | None = None
         """
         Answers a line that comes while `receive` waits and nothing else is
         under way, or leaves it to `receive` (`None`): a small question costs
         half when no coroutine is woken for it.
         """
+
+    def trust(self, trusted: bool) -> None:
+        """Whether the peer is one for whom as much may be kept in memory as peers need."""
+        self._framing.longest = LINE_LIMIT if trusted else _STRANGERS_LINE
+        self._high_water = _HIGH_WATER if trusted else _STRANGERS_LINE
 
     # --- messages ------------------------------------------------------
 
@@ -93,6 +112,9 @@ class Wire(Protocol):
             await self._drained()
         while (line := self._next_line()) is None:
             await self._more(self.deadlines.stall if seconds is None else seconds)
+        if self._clock.seconds() > self._turn_ends:
+            await deferLater(self._clock, 0)
+            self._turn_ends = self._clock.seconds() + _TURN_S
         return decode(line)
 
     def send(self, *messages: Message) -> None:
@@ -121,17 +143,17 @@ class Wire(Protocol):
         if self._full:
             await self._drained()
 
-    def borrow(self) -> Plain | None:
-        """The output, for the kernel to write to."""
-        if not isinstance(self.transport, PlainTransport):
+    def borrow(self) -> Loan | None:
+        """The output, for a thread to write to."""
+        if not isinstance(self.transport, LendingTransport) or self.lost:
             return None
-        return _PlainOutput(self, self.transport)
+        return _LentOutput(self, self.transport)
 
-    def borrow_input(self, most: int) -> Plain | None:
-        """The input, for the kernel to read from; ``most`` bytes of what has come already go along."""
-        if not isinstance(self.transport, PlainTransport) or self._input_over:
+    def borrow_input(self, most: int) -> Loan | None:
+        """The input, for a thread to read from; ``most`` bytes of what has come already go along."""
+        if not isinstance(self.transport, LendingTransport) or self._input_over:
             return None
-        return _PlainInput(self, self.transport, self._framing.take(most))
+        return _LentInput(self, self.transport, self._framing.take(most))
 
     async def watch(self) -> tuple[bytes, ...]:
         """Never returns; raises `PeerLost` when the input ends, whatever has come before."""
@@ -168,7 +190,7 @@ class Wire(Protocol):
 
     async def flushed(self) -> None:
         """Until all that was written has left the process, where the transport can tell."""
-        if isinstance(self.transport, PlainTransport) and not self.lost:
+        if isinstance(self.transport, LendingTransport) and not self.lost:
             self.transport.call_when_writable(self._departure.wake)
             await self._departure.wait(self.deadlines.stall, "the peer takes no more bytes")
 
@@ -181,7 +203,7 @@ class Wire(Protocol):
         self._framing.feed(data)
         if self.at_once is not None and self._answered_at_once(self.at_once, len(data)):
             return
-        if self._framing.buffered > _HIGH_WATER and not self._reading_paused:
+        if self._framing.buffered > self._high_water and not self._reading_paused:
             self._reading_paused = True
             self._link.pauseProducing()
         self._arrival.wake()
@@ -241,6 +263,7 @@ class Wire(Protocol):
             self._reading_paused = False
             self._link.resumeProducing()
         await self._arrival.wait(seconds, f"the peer has sent nothing for {seconds:g} seconds")
+        self._turn_ends = self._clock.seconds() + _TURN_S
 
     async def _drained(self) -> None:
         while self._full:
@@ -275,17 +298,17 @@ class Body:
         self.remaining -= len(data)
         return data
 
-    def borrow(self) -> Plain | None:
+    def borrow(self) -> Loan | None:
         return self._wire.borrow_input(self.remaining)
 
 
-class _PlainInput:
-    """The wire's input, lent; see `annexd.flow.kernel.Plain`."""
+class _LentInput:
+    """The wire's input, lent; see `annexd.flow.loan.Loan`."""
 
-    def __init__(self, wire: Wire, transport: PlainTransport, leftover: bytes) -> None:
+    def __init__(self, wire: Wire, transport: LendingTransport, leftover: bytes) -> None:
         self._wire = wire
         self._transport = transport
-        self.fd = transport.lend_input()
+        self.lent = transport.lend_input()
         self.leftover = leftover
 
     async def ready(self) -> None:
@@ -297,19 +320,19 @@ class _PlainInput:
         self._wire._departure.check()
 
     def give_back(self) -> None:
-        os.close(self.fd)
+        self.lent.give_back()
         self._wire._reading_paused = False
         self._wire._link.resumeProducing()
 
 
-class _PlainOutput:
+class _LentOutput:
     """The wire's output, lent."""
 
     leftover = b""
 
-    def __init__(self, wire: Wire, transport: PlainTransport) -> None:
+    def __init__(self, wire: Wire, transport: LendingTransport) -> None:
         self._wire = wire
-        self.fd = transport.lend_output()
+        self.lent = transport.lend_output()
 
     async def ready(self) -> None:
         await self._wire.flushed()
@@ -318,4 +341,4 @@ class _PlainOutput:
         self._wire._departure.check()
 
     def give_back(self) -> None:
-        os.close(self.fd)
+        self.lent.give_back()

@@ -31,10 +31,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from annexd.errors import Refused
+from annexd.flow.kernel import Descriptor
+from annexd.transports.throttle import Throttle
 
 _READ_SIZE = 64 * 1024
-_HIGH_WATER = 64 * 1024
-"""Unsent bytes at which the producer is paused."""
 
 Callback = Callable[[], None]
 
@@ -101,9 +101,7 @@ class PipeTransport:
         self._outlet = _Outlet(self, write_fd)
         self._protocol: IProtocol | None = None
         self._unsent = bytearray()
-        self._producer: IProducer | None = None
-        self._streaming = False
-        self._producer_paused = False
+        self._throttle = Throttle()
         self._on_readable: Callback | None = None
         self._on_writable: Callback | None = None
         self._reading_over = False
@@ -180,7 +178,7 @@ class PipeTransport:
             data = data[sent:]
             self._reactor.addWriter(self._outlet)
         self._unsent += data
-        self._pause_producer()
+        self._throttle.unsent(len(self._unsent))
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
@@ -206,40 +204,26 @@ class PipeTransport:
             callback()
         if self.disconnecting:
             self.lost(_because(main.CONNECTION_DONE))
-        elif self._producer is not None and (self._producer_paused or not self._streaming):
-            self._producer_paused = False
-            self._producer.resumeProducing()  # type: ignore[attr-defined]
+        else:
+            self._throttle.drained()
         return None
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        if self._producer is not None:
-            raise RuntimeError("a producer is registered already")
-        self._producer, self._streaming = producer, streaming
-        self._producer_paused = False
-        if not self.connected:
-            producer.stopProducing()
-        elif not streaming:
-            producer.resumeProducing()  # type: ignore[attr-defined]
+        self._throttle.register(producer, streaming, self.connected)
 
     def unregisterProducer(self) -> None:
-        self._producer = None
-
-    def _pause_producer(self) -> None:
-        if self._streaming and self._producer is not None and len(self._unsent) > _HIGH_WATER:
-            if not self._producer_paused:
-                self._producer_paused = True
-                self._producer.pauseProducing()  # type: ignore[attr-defined]
+        self._throttle.unregister()
 
     # --- lending -------------------------------------------------------
 
-    def lend_input(self) -> int:
-        """Stop reading; a duplicate of the descriptor, which the borrower closes."""
+    def lend_input(self) -> Descriptor:
+        """Stop reading; a duplicate of the descriptor."""
         self.pauseProducing()
-        return os.dup(self._inlet.fd)
+        return Descriptor(os.dup(self._inlet.fd))
 
-    def lend_output(self) -> int:
-        """A duplicate of the descriptor, which the borrower closes."""
-        return os.dup(self._outlet.fd)
+    def lend_output(self) -> Descriptor:
+        """A duplicate of the descriptor."""
+        return Descriptor(os.dup(self._outlet.fd))
 
     def call_when_readable(self, callback: Callback) -> None:
         """Once, when the borrowed input has bytes or has ended."""
@@ -285,9 +269,7 @@ class PipeTransport:
         self._inlet.fd = self._outlet.fd = -1
         callbacks = (self._on_readable, self._on_writable)
         self._on_readable = self._on_writable = None
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
+        self._throttle.stop()
         assert self._protocol is not None
         self._protocol.connectionLost(reason)
         for callback in callbacks:

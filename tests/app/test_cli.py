@@ -136,6 +136,12 @@ class Configurations(Typed):
         self.assertEqual(f"{path}: 1 repositories, 1 directories, 0 rules\n", self.out.getvalue())
         self.assertEqual("annexd: note: /nonexistent is not there now\n", self.err.getvalue())
 
+    def test_nothing_to_serve(self) -> None:
+        """As in the sample: the daemon would not start with it."""
+        path = self.write("")
+        self.assertEqual(0, self.run_annexd("check-config", "--config", path))
+        self.assertIn("names nothing to serve", self.err.getvalue())
+
     def test_bad(self) -> None:
         path = self.write("[deadlines]\nidle = 0\nstall = 0\n")
         self.assertEqual(2, self.run_annexd("check-config", "--config", path))

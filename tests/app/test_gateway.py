@@ -65,6 +65,9 @@ class Listener:
         if self.stopping_problem is not None:
             raise self.stopping_problem
 
+    async def close(self) -> None:
+        self.told.append("close")
+
 
 class Attendant(Listener):
     def __init__(self, told: list[str]) -> None:
@@ -142,7 +145,7 @@ class Life(SynchronousTestCase):
         self.assertEqual([f"unix:{self.socket}", "tls:[::]:1"], self.gateway.listeners())
         self.gateway.reload()
         self.successResultOf(self.stop())
-        self.assertEqual(["start", "reload", "stop"], listener.told)
+        self.assertEqual(["start", "reload", "stop", "close"], listener.told)
 
     def test_attendants(self) -> None:
         """Before the first comes until after the last has left."""
@@ -161,7 +164,7 @@ class Life(SynchronousTestCase):
         activity.end("done")
         self.reactor.advance(1)
         self.successResultOf(stopping)
-        self.assertEqual("stop", listener.told[5])
+        self.assertEqual(["close", "stop"], listener.told[5:])
 
     def test_attendants_of_one_that_cannot_start(self) -> None:
         listener = Listener(ConfigError("the port is taken"))
@@ -191,7 +194,7 @@ class Life(SynchronousTestCase):
         self.start()
         self.open_session()
         self.successResultOf(self.stop())
-        self.assertEqual((["start", "stop"], 0), (second.told, len(self.sessions)))
+        self.assertEqual((["start", "stop", "close"], 0), (second.told, len(self.sessions)))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_only_one(self) -> None:

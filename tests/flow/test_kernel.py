@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.flow import kernel
+from annexd.flow import kernel, loan
 from annexd.flow.body import FileSink, NoDigest
-from annexd.flow.kernel import Turn, receive, send
+from annexd.flow.kernel import Descriptor
+from annexd.flow.loan import Turn
 from annexd.flow.workers import InlineWorkers
 
 
@@ -27,8 +28,9 @@ class Turns(SynchronousTestCase):
         self.waits: list[float] = []
         self.now = 100.0
         poll = SimpleNamespace(register=lambda *_: None, poll=self.poll)
-        self.patch(kernel, "select", SimpleNamespace(poll=lambda: poll, POLLIN=1, POLLOUT=4))
-        self.patch(kernel, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.patch(loan, "select", SimpleNamespace(poll=lambda: poll))
+        for module in kernel, loan:
+            self.patch(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def poll(self, milliseconds: float) -> list[object]:
         self.waits.append(milliseconds / 1000)
@@ -37,7 +39,7 @@ class Turns(SynchronousTestCase):
     def receive(self, count: int) -> None:
         os.write(self.outlet, bytes(count))
         sink = FileSink(InlineWorkers(), self.file.fileno(), 0, NoDigest())
-        self.assertEqual((count, Turn.IDLE), receive(self.inlet, sink, 1 << 20))
+        self.assertEqual((count, Turn.IDLE), Descriptor(self.inlet).receive(sink, 1 << 20))
 
     def test_nobody_waits_for_a_slow_sender(self) -> None:
         """Eight of them would have all the threads to themselves, and be no faster for it."""
@@ -50,8 +52,7 @@ class Turns(SynchronousTestCase):
         self.assertEqual([0.001], [round(wait, 4) for wait in self.waits])
 
     def test_not_much_more_than_a_moment(self) -> None:
-        kernel.widen(self.outlet)
-        self.patch(kernel, "_FAST", 1e6)
+        self.patch(loan, "_FAST", 1e6)
         self.receive(64_000)
         self.assertEqual([0.02], self.waits)
 
@@ -59,14 +60,15 @@ class Turns(SynchronousTestCase):
         sink = FileSink(InlineWorkers(), self.file.fileno(), 0, NoDigest())
         os.write(self.outlet, bytes(64_000))
         self.patch(sink, "write_blocking", lambda _: setattr(self, "now", self.now + 0.1))
-        self.assertEqual((64_000, Turn.IDLE), receive(self.inlet, sink, 1 << 20))
+        self.assertEqual((64_000, Turn.IDLE), Descriptor(self.inlet).receive(sink, 1 << 20))
         self.assertEqual([], self.waits)
 
     def test_nobody_waits_for_a_slow_reader(self) -> None:
-        self.file.truncate(1 << 20)
-        moved, turn = send(self.file.fileno(), 0, 1 << 20, self.outlet)
+        self.file.truncate(4 << 20)
+        outlet = Descriptor(self.outlet)
+        moved, turn = outlet.send(self.file.fileno(), 0, 4 << 20)
         self.assertEqual(Turn.IDLE, turn)
-        self.assertEqual([moved / 32e6], [round(wait, 12) for wait in self.waits])
+        self.assertEqual([min(0.02, moved / 32e6)], [round(wait, 12) for wait in self.waits])
         self.waits.clear()
-        self.assertEqual((0, Turn.IDLE), send(self.file.fileno(), moved, 1 << 20, self.outlet))
+        self.assertEqual((0, Turn.IDLE), outlet.send(self.file.fileno(), moved, 1 << 20))
         self.assertEqual([], self.waits)

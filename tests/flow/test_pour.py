@@ -183,6 +183,14 @@ class ThroughPipes(Case):
         self.failureResultOf(done, Stalled)
         self.assertEqual(open_descriptors(), before + 1)
 
+    def test_a_reader_that_goes_away_is_lost(self) -> None:
+        done = self.start(FileSource(self.workers, self.file(BLOB), 0, len(BLOB)), self.wire)
+        self.reactor.turns(3)
+        os.close(self.drain)
+        self.drain = -1
+        self.reactor.turns(3)
+        self.failureResultOf(done, PeerLost)
+
     def test_giving_up_the_wire_ends_the_loan(self) -> None:
         before = open_descriptors()
         done = self.start(self.wire.body(len(BLOB)), FileSink(self.workers, self.file(), 0, hashlib.sha256()))

@@ -7,7 +7,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +18,17 @@ from typing import Any
 
 from twisted.trial import unittest
 
+from annexd.app.access import Rights
+from annexd.app.asking import ask
+from annexd.app.certificates import own_fingerprint
+from annexd.app.state import private_directory
+from annexd.app.token_file import Token, TokenFile, digest_of, fresh_secret
 from tests.support.annex import Machine
 from tests.support.p2p import Dialogue, shell_command
 from tests.support.p2p_cases import BEFORE, CRASH, MORE, SPOILT, THIRTY, Case, about_content, about_words
-from tests.support.processes import Failed
+from tests.support.processes import Failed, until
 from tests.support.servers import Annexd, GitAnnexShell, Server
+from tests.support.tls_scenes import OVER_TLS
 
 _MARKER = b"CHECKPRESENT {marker}\n"
 _AT_ONCE = 3
@@ -116,7 +125,7 @@ class Differential(unittest.SynchronousTestCase):
         """Every case: same answers, same exit code, same objects, partials, locks, transfers and logs."""
         home = Path(self.machine.env["HOME"])
         copies = [self._copy(f"annexd-{number}") for number in range(len(self.cases))]
-        annexd = Annexd(home, self.directory / "daemon", *copies)
+        annexd = self.make_annexd(home, copies)
         annexd.start()
         self.addCleanup(annexd.stop)
         shell = GitAnnexShell(home)
@@ -127,26 +136,43 @@ class Differential(unittest.SynchronousTestCase):
         different = [text for text in found if text]
         self.assertFalse(different, f"{len(different)} of {len(found)} differ:\n\n" + "\n\n".join(different))
 
+    def make_annexd(self, home: Path, copies: list[Path]) -> Server:
+        return Annexd(home, self.directory / "daemon", *copies)
+
     def _compare(self, number: int, copy: Path, shell: Server, annexd: Server) -> str:
         case, version = self.cases[number]
         own = self._copy(f"shell-{number}")
         try:
             wanted = self._ask(shell, own, case, version)
-            seen = self._ask(annexd, copy, case, version)
+            seen = self.ask_annexd(annexd, copy, case, version)
         except Failed as error:
             return f"{case.name} (version {version}): {error}"
         finally:
             shutil.rmtree(own, ignore_errors=True)
         return difference(case, version, wanted, seen, self.fixture)
 
+    def ask_annexd(self, annexd: Server, copy: Path, case: Case, version: int) -> Seen:
+        return self._ask(annexd, copy, case, version)
+
     def _ask(self, server: Server, repo: Path, case: Case, version: int) -> Seen:
         environment = {**server.env(), **dict(case.environment)}
         dialogue = Dialogue(server.command(), environment, shell_command(repo, self.fixture.uuid))
+        return self.seen(dialogue, repo, case, version)
+
+    def seen(
+        self,
+        dialogue: Dialogue,
+        repo: Path,
+        case: Case,
+        version: int,
+        settle: Callable[[], None] = lambda: None,
+    ) -> Seen:
         try:
             dialogue.send(self._script(case, version))
             answers, said, code = dialogue.finish()
         finally:
             dialogue.close()
+        settle()
         return Seen(normal(answers), code, left_behind(repo if self.bare else repo / ".git"), said)
 
     def _script(self, case: Case, version: int) -> bytes:
@@ -241,6 +267,53 @@ class SecureOnly(_Settings):
             Case("GET of a secure key", b"GET 0  {hello}\nSUCCESS\n"),
         ]
         return insecure + [case for case in super().chosen() if b"worm" not in case.script]
+
+
+class OverTls(_Content):
+    """The same over TLS, where nobody is told an exit code."""
+
+    def chosen(self) -> list[Case]:
+        every = [*about_words(), *about_content()]
+        return [replace(case, versions=(case.versions[-1],)) for case in every if not case.environment]
+
+    def make_annexd(self, home: Path, copies: list[Path]) -> Server:
+        self.secrets = {copy: fresh_secret().decode() for copy in copies}
+        state, config = self.directory / "state", self.directory / "annexd.toml"
+        now = time.time()
+        TokenFile(private_directory(str(state))).add(
+            [
+                Token("bob", str(copy).encode(), Rights.READ_WRITE, digest_of(secret.encode()), int(now))
+                for copy, secret in self.secrets.items()
+            ],
+            now,
+        )
+        config.write_text(
+            f'[daemon]\nstate-directory = "{state}"\n[listen.tls]\naddress = "127.0.0.1:0"\n'
+            + "".join(f'[[repository]]\npath = "{copy}"\n' for copy in copies)
+        )
+        annexd = Annexd(home, self.directory / "daemon")
+        annexd.daemon.options = ("--config", str(config))
+        self.fingerprint = own_fingerprint(str(state))
+        return annexd
+
+    def ask_annexd(self, annexd: Server, copy: Path, case: Case, version: int) -> Seen:
+        assert isinstance(annexd, Annexd)
+        [port] = [text.rpartition(":")[2] for text in annexd.daemon.status()["listeners"] if "tls" in text]
+        address = f"127.0.0.1:{port},sha256={self.fingerprint}"
+        env = {**annexd.env(), "ANNEXD_TEST_TOKEN": self.secrets[copy]}
+        dialogue = Dialogue([sys.executable, str(OVER_TLS), address], env, "")
+
+        def nobody_inside() -> bool:
+            repositories = ask(str(annexd.daemon.socket), "status")["repositories"]
+            return not any(one["uses"] for one in repositories if one["path"] == str(copy))
+
+        # Nobody waits for the end of a session as sshd does.
+        return self.seen(dialogue, copy, case, version, lambda: until(nobody_inside, "the session has ended"))
+
+    def _compare(self, number: int, copy: Path, shell: Server, annexd: Server) -> str:
+        case, version = self.cases[number]
+        self.cases[number] = replace(case, code=0), version
+        return super()._compare(number, copy, shell, annexd)
 
 
 del _Content, _Settings

@@ -2,13 +2,63 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.errors import PeerLost
 from annexd.protocol.messages import Error
 from annexd.sessions.deadlines import Deadlines
 from annexd.sessions.wire import Wire
 from tests.support.duplex import Script, duplex
+
+
+class Ticking(Clock):
+    """Whoever looks at it has needed some time."""
+
+    def seconds(self) -> float:
+        self.rightNow += 0.0001
+        return self.rightNow  # type: ignore[no-any-return]
+
+
+class Turns(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Ticking()
+        self.wire = Wire(self.clock, Deadlines())
+        self.peer = Script()
+        duplex(self.peer, self.wire)
+        self.heard = 0
+        self.listening = Deferred.fromCoroutine(self.listen())
+
+    async def listen(self) -> None:
+        while True:
+            await self.wire.receive()
+            self.heard += 1
+
+    def test_who_says_much_at_once_lets_others_have_a_word(self) -> None:
+        self.peer.say(b"GETTIMESTAMP\n" * 1000)
+        self.assertTrue(0 < self.heard < 100, self.heard)
+        self.clock.advance(1)
+        self.assertEqual(1000, self.heard)
+        self.failed()
+
+    def test_who_says_little_is_heard_at_once(self) -> None:
+        for count in range(1, 200):
+            self.peer.say(b"GETTIMESTAMP\n")
+            self.assertEqual(count, self.heard)
+        self.failed()
+
+    def test_who_goes_away_meanwhile(self) -> None:
+        self.peer.say(b"GETTIMESTAMP\n" * 1000)
+        self.listening.cancel()
+        self.failureResultOf(self.listening, CancelledError)
+        self.wire.abort(PeerLost("gone"))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def failed(self) -> None:
+        self.wire.abort(PeerLost("gone"))
+        self.failureResultOf(self.listening, PeerLost)
+        self.assertEqual([], self.clock.getDelayedCalls())
 
 
 class HangingUp(SynchronousTestCase):

@@ -55,7 +55,9 @@ class HandReactor(Clock):
             (list(self.writers), select.POLLOUT, "doWrite"),
         ):
             for one in watched:
-                self._tell(one, event, act)
+                # An event of the same turn may have had it forgotten.
+                if one in (self.readers if act == "doRead" else self.writers):
+                    self._tell(one, event, act)
 
     def turns(self, count: int = 10) -> None:
         for _ in range(count):

@@ -100,11 +100,15 @@ class SshScene(Scene):
 
     def setUp(self) -> None:
         super().setUp()
+        self.open_ssh()
+        self.ssh_config = self.sshd.admit("alice", forced_command(self.server))
+        self.url = f"ssh://gateway{self.served}"
+
+    def open_ssh(self) -> None:
+        """Have ``sshd`` let clients in to ``server``."""
         self.sshd = Sshd(self.directory / "sshd")
         self.sshd.start()
         self.addCleanup(self.sshd.stop)
-        self.ssh_config = self.sshd.admit("alice", forced_command(self.server))
-        self.url = f"ssh://gateway{self.served}"
 
     def client(self, name: str = "client", version: str = NEWEST, ssh_config: Path | None = None) -> Machine:
         return Machine(self.directory / name, version, ssh_config or self.ssh_config)

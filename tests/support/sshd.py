@@ -62,7 +62,7 @@ class Sshd:
         directory.mkdir(parents=True)
         directory.chmod(0o755)
         (directory / "authorized_keys").touch()
-        self._make_key("host_key")
+        self.make_key("host_key")
 
     def admit(self, key: str, forced_command: str, options: str = "restrict") -> Path:
         """
@@ -70,21 +70,24 @@ class Sshd:
 
         ``options`` is what stands before ``command=`` in authorized_keys.
         """
-        public = self._make_key(key).read_text()
+        public = self.make_key(key).read_text()
         quoted = forced_command.replace('"', '\\"')
         with open(self.directory / "authorized_keys", "a") as keys:
             keys.write(f'{options},command="{quoted}" {public}')
+        return self.client_config(key)
+
+    def client_config(self, key: str, more: str = "") -> Path:
+        """An ssh_config that uses a key, whether it is let in or not; ``more`` are lines of it."""
         config = self.directory / f"{key}.config"
-        config.write_text(
-            _CLIENT_SETTINGS.format(port=self.port, user=self.user, directory=self.directory, key=key)
-        )
+        settings = _CLIENT_SETTINGS.format(port=self.port, user=self.user, directory=self.directory, key=key)
+        config.write_text(settings + more)
         return config
 
     def start(self) -> None:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         for _ in range(_TRIES):  # another process may take the port meanwhile
-            self.port = _free_port()
+            self.port = free_port()
             if self._listens():
                 return
         raise Failed(f"sshd does not start: {(self.directory / 'log').read_text()}")
@@ -122,14 +125,15 @@ class Sshd:
         process.wait(10)
         stop_all(sessions)
 
-    def _make_key(self, name: str) -> Path:
+    def make_key(self, name: str, kind: str = "ed25519") -> Path:
+        """A fresh one for users; its public half."""
         path = self.directory / name
         keygen = program("ssh-keygen", "openssh-client")
-        run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", path, cwd=self.directory, env=self._env)
+        run(keygen, "-q", "-t", kind, "-N", "", "-f", path, cwd=self.directory, env=self._env)
         return path.with_suffix(".pub")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

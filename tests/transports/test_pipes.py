@@ -162,8 +162,8 @@ class Writing(Case):
 
 class Lending(Case):
     def test_the_borrower_reads_and_is_called_when_there_is_something(self) -> None:
-        fd = self.transport.lend_input()
-        self.addCleanup(os.close, fd)
+        lent = self.transport.lend_input()
+        self.addCleanup(lent.give_back)
         calls: list[str] = []
         self.transport.call_when_readable(lambda: calls.append("readable"))
         self.reactor.turns()
@@ -171,11 +171,11 @@ class Lending(Case):
         os.write(self.feed, b"abc")
         self.reactor.turns()
         self.assertEqual((calls, self.protocol.data), (["readable"], b""))
-        self.assertEqual(os.read(fd, 10), b"abc")
+        self.assertEqual(os.read(lent.fd, 10), b"abc")
 
     def test_the_end_is_told_when_the_input_is_given_back(self) -> None:
-        fd = self.transport.lend_input()
-        self.addCleanup(os.close, fd)
+        lent = self.transport.lend_input()
+        self.addCleanup(lent.give_back)
         calls: list[str] = []
         self.transport.call_when_readable(lambda: calls.append("readable"))
         self.close(self.feed)

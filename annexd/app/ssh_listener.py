@@ -1,0 +1,221 @@
+"""[listen.ssh] as a part of the daemon."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from annexd.app.admin import Sessions
+from annexd.app.anteroom import Anteroom, Visitor, neighbourhood, plain_address
+from annexd.app.doorman import KeyDoorman
+from annexd.app.guessing import Guessing
+from annexd.app.listen import Address, Ssh
+from annexd.app.plan import Current
+from annexd.app.shell import Shell
+from annexd.app.ssh_users import OneFile, OneFileEach, Users
+from annexd.app.state import private_directory
+from annexd.errors import ConfigError
+from annexd.flow.workers import Pool
+from annexd.transports.port import Port, bind
+
+if TYPE_CHECKING:
+    # Conch is needed, and takes its time and memory, only where the listener is configured.
+    from twisted.conch.ssh.keys import Key
+
+    from annexd.app.ssh_command import SshCommand
+    from annexd.transports.ssh.channel import Channel
+    from annexd.transports.ssh.server import Limits, Server
+
+_log = Logger()
+
+_OWN_KEY = "ssh_host_ed25519_key"
+
+
+class SshListener:
+    """A `annexd.app.gateway.Listener`; it is where the configuration says as of now."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        current: Current,
+        shell: Shell,
+        sessions: Sessions,
+        pool: Pool,
+        anteroom: Anteroom,
+        guessing: Guessing,
+        state: str,
+    ) -> None:
+        self._reactor = reactor
+        self._current = current
+        self._shell = shell
+        self._sessions = sessions
+        self._pool = pool
+        self._lobby = Lobby(anteroom)
+        self._guessing = guessing
+        self._state = state
+        self._ports: dict[Address, Port] = {}
+        self._server: Server | None = None
+        self._doorman: KeyDoorman | None = None
+        self._settings: Ssh | None = None
+        self._commands: set[SshCommand] = set()
+
+    @property
+    def addresses(self) -> list[str]:
+        where = [Address(address.host, port.number) for address, port in self._ports.items()]
+        return [f"ssh:{address}" for address in where]
+
+    # --- start, reload -------------------------------------------------
+
+    def start(self) -> None:
+        self._apply(self._current.config.listen.ssh)
+
+    def reload(self) -> None:
+        try:
+            self._apply(self._current.config.listen.ssh)
+        except ConfigError as error:
+            _log.error("the ssh listener stays as it was: {error}", error=str(error))
+
+    def _apply(self, settings: Ssh | None) -> None:
+        """Raises `ConfigError`; then nothing has changed, but for keys and users."""
+        if settings is not None:
+            self._serve(settings)
+        wanted = () if settings is None else settings.address
+        added = {}
+        try:
+            for address in wanted:
+                if address not in self._ports:
+                    added[address] = self._port(address)
+        except ConfigError:
+            _stop(added)
+            raise
+        for port in added.values():
+            port.start()
+        _stop({address: port for address, port in self._ports.items() if address not in wanted})
+        kept = {address: port for address, port in self._ports.items() if address in wanted}
+        self._ports = kept | added
+        self._settings = settings
+
+    def _port(self, address: Address) -> Port:
+        return Port(self._reactor, bind(address.host, address.port), self._arrived, self._lobby.make_room)
+
+    def _arrived(self, sock: socket.socket, address: Any) -> None:
+        with sock:
+            try:
+                self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._server)
+            except OSError as error:
+                # It may have gone again, or there may be no descriptor for the copy.
+                _log.info("{address} was not let in: {error}", address=address[0], error=error.strerror)
+
+    def _serve(self, settings: Ssh) -> None:
+        """Make the server, or have it use these keys for those who come from now on."""
+        try:
+            from annexd.transports.ssh.server import Server
+        except ImportError as error:
+            raise ConfigError(f"[listen.ssh] needs Conch: pip install 'annexd[server]' ({error})") from None
+        keys, limits = self._host_keys(settings), self._limits()
+        if self._server is None or self._doorman is None:
+            self._doorman = KeyDoorman(self._users(settings), self._guessing)
+            self._server = Server(self._reactor, keys, limits, self._lobby, self._doorman, self._perform)
+        else:
+            self._server.use_keys(keys)
+            self._server.limits = limits
+            if self._settings is None or _files(settings) != _files(self._settings):
+                self._doorman.users = self._users(settings)
+
+    def _host_keys(self, settings: Ssh) -> list[Key]:
+        from annexd.transports.ssh.hostkey import fingerprint, read, read_or_make
+
+        if settings.host_key:
+            return [read(path) for path in settings.host_key]
+        path = os.path.join(private_directory(self._state), _OWN_KEY)
+        key, is_new = read_or_make(path)
+        if is_new:
+            _log.info("made the host key {path}: {print}", path=path, print=fingerprint(key))
+        return [key]
+
+    def _limits(self) -> Limits:
+        from annexd.transports.ssh.server import Limits
+
+        deadlines = self._current.deadlines
+        return Limits(
+            handshake=deadlines.handshake,
+            idle=deadlines.idle,
+            stall=deadlines.stall,
+            peers=self._current.config.daemon.max_sessions,
+        )
+
+    def _users(self, settings: Ssh) -> Users:
+        if settings.users is not None:
+            return OneFileEach(settings.users, self._pool)
+        assert settings.authorized_keys is not None
+        users = OneFile(settings.authorized_keys, self._pool)
+        # What is wrong in the file is said now, and not when somebody cannot log in.
+        self._reactor.callWhenRunning(self._reactor.callLater, 0, _read_ahead, users)
+        return users
+
+    # --- commands ------------------------------------------------------
+
+    def _perform(self, channel: Channel, user: Any, address: str, line: bytes) -> None:
+        from annexd.app.ssh_command import SshCommand
+
+        command = SshCommand(
+            self._reactor,
+            channel,
+            user,
+            address,
+            line,
+            self._sessions,
+            self._current.deadlines,
+            self._commands.discard,
+        )
+        self._commands.add(command)
+        command.start(self._shell)
+
+    # --- stop ----------------------------------------------------------
+
+    async def stop(self) -> None:
+        ports, self._ports = self._ports, {}
+        _stop(ports)
+        if self._server is not None:
+            self._server.leave()
+
+    async def close(self) -> None:
+        await DeferredList([command.cancel() for command in self._commands])
+        if self._server is not None:
+            self._server.close()
+
+
+class Lobby:
+    """The anteroom, for a transport that knows nothing of it."""
+
+    def __init__(self, anteroom: Anteroom) -> None:
+        self._anteroom = anteroom
+        self.enter = anteroom.enter
+        self.leave = anteroom.leave
+        self.make_room = anteroom.make_room
+
+    def whereabouts(self, host: str) -> tuple[str, str]:
+        address = plain_address(host.partition("%")[0])
+        return address, neighbourhood(address)
+
+    def __iter__(self) -> Iterator[Visitor]:
+        return iter(self._anteroom)
+
+
+def _files(settings: Ssh) -> tuple[str | None, str | None]:
+    return settings.authorized_keys, settings.users
+
+
+def _stop(ports: dict[Address, Port]) -> None:
+    for port in ports.values():
+        port.stop()
+
+
+def _read_ahead(users: Users) -> None:
+    reading = Deferred.fromCoroutine(users.entries(""))
+    reading.addErrback(lambda failure: _log.failure("reading the keys of users", failure))

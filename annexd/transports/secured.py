@@ -1,0 +1,84 @@
+"""From an accepted socket to a TLS connection."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from annexd.errors import Refused
+from annexd.transports.readiness import readable, writable
+
+_REASONS: Mapping[str, str] = {
+    "HTTP_REQUEST": "it sent a plain HTTP request",
+    "HTTPS_PROXY_REQUEST": "it sent a request for an HTTP proxy",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS",
+    "UNKNOWN_PROTOCOL": "it does not speak TLS",
+    "UNSUPPORTED_PROTOCOL": "it speaks no version of TLS that is allowed here",
+    "VERSION_TOO_LOW": "it speaks no version of TLS that is allowed here",
+    "NO_SHARED_CIPHER": "it knows no cipher that is allowed here",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no client certificate",
+    "UNEXPECTED_EOF_WHILE_READING": "it hung up during the handshake",
+}
+
+
+async def secured(reactor: Any, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """
+    The server's half of the handshake.  ``sock`` is non-blocking and belongs
+    to this function; it is closed when there is no connection.  Raises
+    `Refused` with what is wrong with the peer, as in "it ...".
+
+    Nothing is made for a peer that says nothing: what OpenSSL wants for a
+    connection is a hundred times what a socket takes.
+    """
+    connection: socket.socket = sock
+    try:
+        await readable(reactor, sock)
+        connection = secure = context.wrap_socket(
+            sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+        await _shaken(reactor, secure)
+        return secure
+    except OSError as error:
+        connection.close()
+        raise Refused(_reason(error)) from None
+    except BaseException:
+        connection.close()
+        raise
+
+
+async def _shaken(reactor: Any, connection: ssl.SSLSocket) -> None:
+    while True:
+        try:
+            connection.do_handshake()
+        except ssl.SSLWantReadError:
+            await readable(reactor, connection)
+        except ssl.SSLWantWriteError:
+            await writable(reactor, connection)
+        else:
+            return
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its client certificate is not accepted: {error.verify_message}"
+    if not isinstance(error, ssl.SSLError):
+        return "it hung up during the handshake"
+    name = str(error.reason or "UNEXPECTED_EOF_WHILE_READING")
+    if "ALERT" in name:
+        alert = name.split("ALERT_")[-1].replace("_", " ").lower()
+        return f"it does not want to go on: {alert}"
+    return _REASONS.get(name) or f"the handshake failed: {name.replace('_', ' ').lower()}"
+
+
+def common_name(connection: ssl.SSLSocket) -> str | None:
+    """Of the client's certificate, which has been verified; `None` when it showed none."""
+    certificate = connection.getpeercert()
+    if not certificate:
+        return None
+    # Each part of a name is a tuple of pairs, of which there is nearly always one.
+    parts: Any = certificate.get("subject", ())
+    names = [value for pairs in parts for name, value in pairs if name == "commonName"]
+    return names[-1] if names else ""

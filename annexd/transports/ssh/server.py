@@ -1,0 +1,403 @@
+"""Connections to the SSH server, from the first byte to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Protocol
+
+from twisted.conch.ssh.common import NS, getNS
+from twisted.conch.ssh.keys import Key
+from twisted.conch.ssh.transport import (
+    DISCONNECT_BY_APPLICATION,
+    DISCONNECT_SERVICE_NOT_AVAILABLE,
+    MSG_SERVICE_ACCEPT,
+    SSHServerTransport,
+)
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from annexd.transports.ssh.algorithms import COMPRESSIONS, KEY_FORMATS, ciphers, key_exchanges, macs
+from annexd.transports.ssh.channel import Channel
+from annexd.transports.ssh.conch import said_by_conch
+from annexd.transports.ssh.connection import Connection
+from annexd.transports.ssh.login import Doorman, Login, Visitor
+
+_log = Logger()
+
+Perform = Callable[[Channel, Any, str, bytes], None]
+"""
+Runs a command of a visitor from an address, and calls the channel's `finish`
+when it is over.  An empty command is a wish for a shell.
+"""
+
+_BANNER_MOST = 255
+# RFC 4253, with CR and LF.
+
+_BUFFER = 256 * 1024
+_BITE = 64 * 1024
+# Bytes that are read at once, and those that Conch is given at once.
+
+_ASK_S = 5.0
+"""
+The silence after which a peer is asked whether it is there, when it takes no
+more of what there is for it.  OpenSSH's client may sleep over the end of a
+process that shares a connection, with all of the window used, until something
+comes.
+"""
+
+_FAREWELL_S = 10.0
+# For a peer that is sent away to take the last packets.
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds, numbers and bytes."""
+
+    handshake: float = 30.0
+    """Until the keys of the connection are agreed on."""
+
+    login: float = 120.0
+    """From then on until a user has proved who it is; somebody may have to type a passphrase."""
+
+    idle: float = 12 * 3600.0
+    """Without a command."""
+
+    stall: float = 300.0
+    """Without a byte: the peer is asked whether it is there, and left after as long again."""
+
+    stranger_bytes: int = 128 * 1024
+    """What somebody may send who has not logged in."""
+
+    peers: int = 1000
+    """Connections that have logged in."""
+
+    channels: int = 100
+    """Commands that one connection may run at a time."""
+
+
+class Lobby(Protocol):
+    """Where those wait who have not logged in, and how many may; see `annexd.app.anteroom`."""
+
+    def whereabouts(self, host: str) -> tuple[str, str]:
+        """Of a peer: its address as people write it, and what counts as one place with it."""
+
+    def enter(self, stranger: Peer) -> None:
+        """Others may have to go."""
+
+    def leave(self, stranger: Peer) -> None:
+        """Calling it again does nothing."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+@implementer(IPushProducer)
+class Peer(SSHServerTransport):
+    """
+    One connection.  As the producer of its TCP connection it learns when that
+    is full, and has the channels wait.
+    """
+
+    ourVersionString = b"SSH-2.0-annexd"
+    supportedKeyExchanges = key_exchanges()
+    supportedCiphers = ciphers()
+    supportedMACs = macs()
+    supportedCompressions = list(COMPRESSIONS)
+    factory: Any
+
+    def __init__(self, server: Server) -> None:
+        self._log = said_by_conch
+        self._server = server
+        self._clock = server.clock
+        self._limits = server.limits
+        self.supportedPublicKeys = list(server.privateKeys)
+        self.address = ""
+        self.place: str | None = None
+        self.visitor: Visitor | None = None
+        self._bytes = 0
+        self._full = False
+        self._rekeying = False
+        self._going = False
+        self._heard_s = 0.0
+        self._empty_since_s = 0.0
+        self._timer: IDelayedCall | None = None
+        self._asking: IDelayedCall | None = None
+
+    # --- its life ------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.address, self.place = self._server.lobby.whereabouts(self._tcp.getPeer().host)
+        self._tcp.setTcpNoDelay(True)
+        self._tcp.bufferSize = _BUFFER
+        self._tcp.registerProducer(self, True)
+        self._expect(self._limits.handshake, "has not agreed on keys")
+        self._server.lobby.enter(self)
+        super().connectionMade()  # type: ignore[no-untyped-call]
+
+    def logged_in(self, visitor: Visitor) -> None:
+        """The peer has proved to be ``visitor``."""
+        self.visitor = visitor
+        made = Connection(self._clock, self._perform, self._limits.channels, self._limits.stall)
+        made.held = self._full or self._rekeying
+        made.when_empty = self._emptied
+        made.when_waiting = self._ask_later
+        self._emptied()
+        self._call_later(self._limits.stall, self._look)
+        self.setService(made)  # type: ignore[no-untyped-call]
+        self._server.known(self, visitor)
+
+    def _perform(self, channel: Channel, line: bytes) -> None:
+        self._server.perform(channel, self.visitor, self.address, line)
+
+    def leave(self) -> None:
+        """Go as soon as no command is running."""
+        if isinstance(self.service, Connection):
+            self.service.most = 0
+            if self.service.channels:
+                self.service.when_empty = self.leave
+                return
+        self.say_goodbye("annexd stops")
+
+    def say_goodbye(self, sentence: str, code: int = DISCONNECT_BY_APPLICATION) -> None:
+        self.sendDisconnect(code, sentence.encode())
+
+    def send_away(self, reason: str) -> None:
+        """At once, and without a word."""
+        _log.info("sent {address} away: {reason}", address=self.address, reason=reason)
+        self._going = True
+        self._server.lobby.leave(self)
+        self._tcp.abortConnection()
+
+    def connectionLost(self, reason: Failure | None = connectionDone) -> None:
+        self._going = True
+        self._cancel_timer()
+        if self._asking is not None:
+            self._asking.cancel()
+        self._server.left(self)
+        super().connectionLost(reason)
+
+    # --- deadlines -----------------------------------------------------
+
+    def _expect(self, seconds: float, lacking: str) -> None:
+        self._call_later(seconds, self.send_away, f"it {lacking} within {seconds:g} seconds")
+
+    def _emptied(self) -> None:
+        self._empty_since_s = self._clock.seconds()
+
+    def _look(self) -> None:
+        """Is the peer still there, and does it still want anything?"""
+        limits, now = self._limits, self._clock.seconds()
+        assert isinstance(self.service, Connection)
+        if now - self._heard_s >= 2 * limits.stall:
+            self.send_away(f"it has said nothing for {2 * limits.stall:g} seconds")
+            return
+        if not self.service.channels and now - self._empty_since_s >= limits.idle:
+            self.say_goodbye("the connection has not been used for too long")
+            return
+        if now - self._heard_s >= limits.stall:
+            self.service.ping()
+        self._call_later(limits.stall, self._look)
+
+    def _ask_later(self) -> None:
+        if self._asking is None and not self._going:
+            self._asking = self._clock.callLater(_ASK_S, self._ask)
+
+    def _ask(self) -> None:
+        self._asking = None
+        if isinstance(self.service, Connection) and self.service.waiting:
+            if self._clock.seconds() - self._heard_s >= _ASK_S:
+                self.service.ping()
+            self._ask_later()
+
+    def _call_later(self, seconds: float, function: Any, *arguments: Any) -> None:
+        self._cancel_timer()
+        self._timer = self._clock.callLater(seconds, function, *arguments)
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    # --- what comes ----------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        self._heard_s = self._clock.seconds()
+        if self.visitor is None and not self._may_say(data):
+            return
+        try:
+            for start in range(0, len(data), _BITE):
+                # Conch copies all that it has for each packet that it cuts off.
+                super().dataReceived(data[start : start + _BITE])  # type: ignore[no-untyped-call]
+            if isinstance(self.service, Connection):
+                self.service.deliver()
+        except Exception as error:
+            self._unreadable(error)
+
+    def _may_say(self, data: bytes) -> bool:
+        """Strangers may say little, and first of all that they speak SSH."""
+        self._bytes += len(data)
+        problem = ""
+        if self._bytes > self._limits.stranger_bytes:
+            problem = f"it has sent {self._limits.stranger_bytes} bytes without a login"
+        elif not self.gotVersion:
+            said = (self.buf + data)[:_BANNER_MOST]
+            if not said.startswith(b"SSH-"[: len(said)]) or (len(said) == _BANNER_MOST and b"\n" not in said):
+                problem = "it does not speak SSH"
+        if problem:
+            self.send_away(problem)
+        return not problem
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        """Conch goes on to read what came before it hung up."""
+        if not self._going:
+            super().dispatchMessage(messageNum, payload)  # type: ignore[no-untyped-call]
+
+    def _unreadable(self, error: Exception) -> None:
+        """Conch raises whatever comes of a packet that is not what it should be."""
+        if self.visitor is not None:
+            _log.failure("reading a packet of {user}", user=self.visitor.principal)
+        self.send_away(f"it has sent what cannot be read ({error!r})")
+
+    def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
+        """There is one service to ask for, once, and behind a cipher."""
+        name, _ = getNS(packet)
+        if name != Login.name or self.service is not None or not self.isEncrypted("both"):  # type: ignore[no-untyped-call]
+            self.say_goodbye("there is no such service", DISCONNECT_SERVICE_NOT_AVAILABLE)
+            return
+        self.sendPacket(MSG_SERVICE_ACCEPT, NS(name))  # type: ignore[no-untyped-call]
+        self.setService(Login(self._clock, self._server.doorman, self.address))  # type: ignore[no-untyped-call]
+
+    def ssh_DISCONNECT(self, packet: bytes) -> None:
+        """Goodbye to you, too: for Conch it is an error to be logged."""
+        self._hang_up()
+
+    def receiveUnimplemented(self, seqnum: int) -> None:
+        """A client of another kind, as may be."""
+
+    # --- keys ----------------------------------------------------------
+
+    def sendKexInit(self) -> None:
+        """Nothing else goes out meanwhile, so the channels keep what they have."""
+        super().sendKexInit()  # type: ignore[no-untyped-call]
+        self._rekeying = True
+        self._hold_or_release()
+
+    def ssh_NEWKEYS(self, packet: bytes) -> None:
+        super().ssh_NEWKEYS(packet)
+        if self.visitor is None:
+            self._expect(self._limits.login, "has not logged in")
+        self._rekeying = False
+        self._hold_or_release()
+
+    def sendExtInfo(self, extensions: object) -> None:
+        """For Conch users may have the same kinds of keys as the host."""
+        super().sendExtInfo([(b"server-sig-algs", b",".join(KEY_FORMATS))])  # type: ignore[no-untyped-call]
+
+    # --- what goes -----------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        self._hold_or_release()
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self._hold_or_release()
+
+    def stopProducing(self) -> None:
+        self._full = True
+
+    def _hold_or_release(self) -> None:
+        if isinstance(self.service, Connection):
+            if self._full or self._rekeying:
+                self.service.hold()
+            else:
+                self.service.release()
+
+    def sendDisconnect(self, reason: int, desc: bytes) -> None:
+        if not self._going:
+            _log.info("sent {address} away: {reason}", address=self.address, reason=desc.decode())
+            self._tcp.unregisterProducer()
+            super().sendDisconnect(reason, desc)  # type: ignore[no-untyped-call]
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._going = True
+        self._tcp.unregisterProducer()  # a paused one would keep the connection open
+        self._tcp.loseConnection()
+        self._call_later(_FAREWELL_S, self._tcp.abortConnection)
+
+    @property
+    def _tcp(self) -> Any:
+        return self.transport
+
+
+class Server(Factory):
+    """
+    ``host_keys`` are the private ones.  Newcomers wait in ``lobby``,
+    ``doorman`` knows who may come in, ``perform`` runs their commands.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        host_keys: Sequence[Key],
+        limits: Limits,
+        lobby: Lobby,
+        doorman: Doorman,
+        perform: Perform,
+    ) -> None:
+        self.clock = clock
+        self.limits = limits
+        self.lobby = lobby
+        self.doorman = doorman
+        self.perform = perform
+        self.peers: dict[Peer, None] = {}
+        """Those who have logged in."""
+        self.use_keys(host_keys)
+
+    def use_keys(self, host_keys: Sequence[Key]) -> None:
+        """For peers that come from now on."""
+        self.privateKeys = {key.sshType(): key for key in host_keys}  # type: ignore[no-untyped-call]
+        self.publicKeys = {kind: key.public() for kind, key in self.privateKeys.items()}  # type: ignore[no-untyped-call]
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        peer = Peer(self)
+        peer.factory = self
+        return peer
+
+    def leave(self) -> None:
+        """Let everybody go, those with running commands when these are done."""
+        for stranger in self.lobby:
+            if isinstance(stranger, Peer):
+                stranger.send_away("annexd stops")
+        for peer in list(self.peers):
+            peer.leave()
+
+    def close(self) -> None:
+        """Let everybody go now."""
+        self.leave()
+        for peer in list(self.peers):
+            peer.say_goodbye("annexd stops")
+
+    # --- what peers say ------------------------------------------------
+
+    def known(self, peer: Peer, visitor: Visitor) -> None:
+        self.lobby.leave(peer)
+        self.doorman.entered(visitor, peer.address)
+        if len(self.peers) >= self.limits.peers:
+            _log.warn("{count} connections are open, no more are taken", count=self.limits.peers)
+            peer.say_goodbye("there are too many connections, try again later")
+        else:
+            self.peers[peer] = None
+
+    def left(self, peer: Peer) -> None:
+        self.lobby.leave(peer)
+        self.peers.pop(peer, None)
+        login = peer.service
+        if isinstance(login, Login) and login.attempts:
+            self.doorman.turned_away(login.login, peer.address, login.reason)

@@ -1,0 +1,111 @@
+"""A TLS connection in the hands of a thread that moves a body."""
+
+from __future__ import annotations
+
+import os
+import select
+import ssl
+import time
+from typing import Callable
+
+from annexd.errors import PeerLost
+from annexd.flow.body import FileSink
+from annexd.flow.loan import TURN_S, Turn, wait_a_little
+
+_STEP = 256 * 1024
+"""Large enough for sixteen whole records, small enough to be hashed while it is in the cache."""
+
+
+class TlsLoan:
+    """
+    A `Lent`.  Only one thread at a time may use what OpenSSL knows of a
+    connection, so both directions are lent together.
+    """
+
+    def __init__(self, connection: ssl.SSLSocket, waits_to_write: bool, returned: Callable[[], None]) -> None:
+        self._connection = connection
+        self._returned = returned
+        self._chunk: memoryview | None = None
+        self.waits_to_write = waits_to_write
+        """What the next turn needs is room to write; else it is bytes to read."""
+
+    @property
+    def unfinished(self) -> bool:
+        """OpenSSL has taken a part of something and must be given the same once more."""
+        return self._chunk is not None
+
+    def receive(self, sink: FileSink, most: int) -> tuple[int, Turn]:
+        buffer = memoryview(bytearray(min(_STEP, most)))
+        end = time.monotonic() + TURN_S
+        moved = 0
+        while moved < most:
+            count, turn = self._fill(buffer[: most - moved])
+            if count:
+                sink.write_blocking(buffer[:count])
+                moved += count
+            elif turn is not Turn.IDLE or not self._wait(moved, end):
+                return moved, turn
+            if time.monotonic() > end:
+                break
+        return moved, Turn.OVER
+
+    def _fill(self, buffer: memoryview) -> tuple[int, Turn]:
+        """As much as there is now: OpenSSL gives out one record at a time."""
+        count = 0
+        try:
+            while count < len(buffer):
+                received = self._connection.recv_into(buffer[count:])
+                if not received:
+                    return count, Turn.ENDED
+                count += received
+        except ssl.SSLWantReadError:
+            self.waits_to_write = False
+            return count, Turn.IDLE
+        except ssl.SSLWantWriteError:
+            self.waits_to_write = True
+            return count, Turn.IDLE
+        except OSError:
+            return count, Turn.ENDED
+        return count, Turn.OVER
+
+    def send(self, file: int, offset: int, most: int) -> tuple[int, Turn]:
+        end = time.monotonic() + TURN_S
+        moved = 0
+        while moved < most:
+            if self._chunk is None and not self._load(file, offset + moved, most - moved):
+                return moved, Turn.ENDED
+            count = self._send_chunk()
+            if not count and not self._wait(moved, end):
+                return moved, Turn.IDLE
+            moved += count
+            if time.monotonic() > end:
+                break
+        return moved, Turn.OVER
+
+    def _load(self, file: int, offset: int, most: int) -> bool:
+        data = os.pread(file, min(_STEP, most), offset)
+        self._chunk = memoryview(data) if data else None
+        return bool(data)
+
+    def _send_chunk(self) -> int:
+        """All of it, or nothing yet."""
+        assert self._chunk is not None
+        try:
+            count = self._connection.send(self._chunk)
+        except ssl.SSLWantWriteError:
+            self.waits_to_write = True
+            return 0
+        except ssl.SSLWantReadError:
+            self.waits_to_write = False
+            return 0
+        except OSError as error:
+            raise PeerLost("the connection was closed") from error
+        self._chunk = None
+        return count
+
+    def _wait(self, moved: int, end: float) -> bool:
+        event = select.POLLOUT if self.waits_to_write else select.POLLIN
+        return wait_a_little(self._connection.fileno(), event, moved, end)
+
+    def give_back(self) -> None:
+        self._returned()
