@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from typing import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +15,7 @@ from annexd.errors import Absent, Refused
 from annexd.repo import content
 from annexd.repo.content import RETENTION_S, ContentLocks
 from annexd.repo.layout import Layout
-from annexd.repo.locks import Locked, lock, try_lock
+from annexd.repo.locks import FileLock, Locked, lock, try_lock
 from annexd.repo.modes import Modes
 from annexd.repo.othertmp import read_small
 from annexd.repo.settings import Settings
@@ -40,6 +41,7 @@ class EveryVersion(SynchronousTestCase):
         os.chmod(self.path, 0o444)
         os.chmod(self.directory, 0o555)
         self.addCleanup(self.make_deletable)
+        self.addCleanup(self.assert_closed, len(os.listdir("/proc/self/fd")))
         self.locks = self.make_locks()
 
     def make_locks(self) -> ContentLocks:
@@ -55,6 +57,9 @@ class EveryVersion(SynchronousTestCase):
     def make_deletable(self) -> None:
         if os.path.isdir(self.directory):
             os.chmod(self.directory, 0o755)
+
+    def assert_closed(self, files_before: int) -> None:
+        self.assertEqual(len(os.listdir("/proc/self/fd")), files_before)
 
     def names(self) -> list[bytes]:
         return sorted(name.removeprefix(b"K") for name in os.listdir(self.directory))
@@ -194,6 +199,56 @@ class SidecarTests(EveryVersion):
         claim = self.locks.claim(self.path)
         claim.release()
         self.assertEqual(self.names(), [b""])
+
+    def after_locking(self, act: Callable[[], object]) -> None:
+        """Do it when a lock file has been locked, whatever was seen before."""
+        lock_sidecar = self.locks._lock_sidecar
+
+        def late(path: bytes, exclusive: bool) -> FileLock | None:
+            held = lock_sidecar(path, exclusive)
+            act()
+            return held
+
+        self.patch(self.locks, "_lock_sidecar", late)
+
+    def test_retention_at_the_last_moment(self) -> None:
+        """Somebody was killed between our first look and our lock."""
+        self.after_locking(lambda: self.write_retention(self.stamp()))
+        with self.assertRaises(Locked):
+            self.locks.claim(self.path)
+        self.assertEqual(self.names(), [b"", b".rtm"])
+
+    def test_removed_at_the_last_moment(self) -> None:
+        for take in (self.locks.share, self.locks.claim):
+            self.after_locking(lambda: os.path.exists(self.path) and self.remove_object())
+            with self.assertRaises(Absent):
+                take(self.path)
+            self.assertFalse(os.path.exists(self.directory))
+            os.makedirs(self.directory)
+            with open(self.path, "wb"):
+                self.locks = self.make_locks()
+
+    def test_removed_while_it_is_retained(self) -> None:
+        retain = self.locks._retain
+
+        def late(path: bytes) -> bytes:
+            stamp = retain(path)
+            self.remove_object()
+            return stamp
+
+        self.patch(self.locks, "_retain", late)
+        with self.assertRaises(Absent):
+            self.locks.share(self.path)
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_a_retention_that_cannot_be_written(self) -> None:
+        def fail(*_: object) -> bytes:
+            raise OSError(28, "No space left on device")
+
+        self.patch(self.locks, "_retain", fail)
+        self.assertRaises(OSError, self.locks.share, self.path)
+        self.assertEqual(self.names(), [b""])
+        self.locks.claim(self.path).release()
 
     def test_retention_does_not_prevent_locks(self) -> None:
         self.write_retention(self.stamp(-100))

@@ -128,6 +128,7 @@ class UploadTests(IncomingCase):
         await send(writer, CONTENT)
         self.assertTrue((await writer.commit(True)).ok)
         await writer.close()
+        self.assertEqual(await get(self.store, KEY), CONTENT)
 
     async def test_a_partial_that_is_a_symlink(self) -> None:
         await self.open()
@@ -253,6 +254,40 @@ class SettingsTests(IncomingCase):
         self.assertEqual(files_below(os.path.join(self.annex, b"tmp")), set())
         with self.assertRaises(Refused):
             await self.store.write(KEY, b"")
+
+    async def test_room_is_given_back(self) -> None:
+        await self.open()
+        self.patch(self.repository.parts.space, "_free", lambda: len(CONTENT))
+        files = len(os.listdir("/proc/self/fd"))
+        for _ in range(2):
+            writer = await self.write()
+            with self.assertRaises(Refused):
+                await self.write(Key.parse(b"WORM-s1--other"))
+            await writer.close()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), files)
+
+    async def test_what_is_acknowledged_is_on_the_disk(self) -> None:
+        self.git_dir = make_repository(self.mktemp())
+        self.repository = await open_repository(self.git_dir, fsync=True)
+        self.store = self.repository.store(Caller(b"peer", "somebody"))
+        path = self.repository.parts.layout.object_path(KEY)
+        synced, fsync = [], os.fsync
+
+        def remember(fd: int) -> None:
+            synced.append(os.readlink(b"/proc/self/fd/%d" % fd))
+            fsync(fd)
+
+        self.patch(os, "fsync", remember)
+        before = len(os.listdir("/proc/self/fd"))
+        await put(self.store, KEY, CONTENT)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(synced[0], os.path.abspath(self.repository.parts.layout.tmp(KEY)))
+        directory = os.path.dirname(os.path.abspath(path))
+        for _ in range(4):
+            self.assertIn(directory, synced)
+            directory = os.path.dirname(directory)
+        self.assertEqual(os.path.basename(directory), b"annex")
+        self.assertIn(directory, synced)
 
     async def test_reserve_for_unknown_sizes(self) -> None:
         await self.open(annex_diskreserve="1000 petabytes")

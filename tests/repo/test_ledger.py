@@ -40,6 +40,7 @@ class Notes:
 class LedgerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.clock.advance(1000)
         self.notes = Notes()
         branch: Any = self.notes
         self.ledger = Ledger(branch, self.notes.commit, InlineWorkers().disk, self.clock)

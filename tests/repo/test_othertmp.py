@@ -27,12 +27,14 @@ class ReplaceTests(SynchronousTestCase):
         return os.path.join(self.layout.annex, name)
 
     def test_replaced(self) -> None:
+        files = len(os.listdir("/proc/self/fd"))
         large = b"x" * 200_000
         for content in (b"1", large, b""):
             self.replace(b"file", content)
             self.assertEqual(read_small(self.path(b"file")), content)
         self.assertEqual(os.listdir(self.layout.othertmp), [])
         self.assertIsNone(read_small(self.path(b"none")))
+        self.assertEqual(len(os.listdir("/proc/self/fd")), files)
 
     def test_an_error_leaves_nothing(self) -> None:
         os.mkdir(self.path(b"directory"))

@@ -202,6 +202,7 @@ class TimeTests(RepositoryCase):
 
     async def test_a_journal_that_somebody_left(self) -> None:
         await put(await self.open(), KEY, CONTENT)
+        self.clock = Clock()  # the time of whoever left it has stopped
         await self.open()
         self.clock.advance(1.5)
         self.assertEqual(os.listdir(os.path.join(self.annex, b"journal")), [])
@@ -331,6 +332,30 @@ class LeftoverTests(RepositoryCase):
         assert not isinstance(writer, Outcome)
         self.assertEqual(writer.offset, 10)
         await writer.close()
+
+    async def test_notes_of_the_dead(self) -> None:
+        """Their locks may be gone, or not."""
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        transfers = Transfers(self.repository.parts.layout, Modes(None))
+        large = Key.parse(b"WORM-s1000000--x")
+        for begin, locked in ((transfers.download, True), (transfers.upload, False)):
+            for key in (large, KEY):
+                transfer = begin(b"u", key, b"file")
+                for held in transfer._locks:
+                    held.release()
+                    if not locked:
+                        os.unlink(held.path)
+        note = os.path.join(self.annex, b"transfer/download/u", KEY.file_name)
+        os.link(os.path.join(os.path.dirname(note), large.file_name), note)
+        files = len(os.listdir("/proc/self/fd"))
+        await self.open()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), files)
+        failed = {b"failed/%b/u/%b" % (way, large.file_name) for way in (b"download", b"upload")}
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), failed)
+        for path in failed:
+            with open(os.path.join(self.annex, b"transfer", path), "rb") as file:
+                self.assertTrue(file.read().endswith(b"s\nfile\n"))
 
     async def test_of_those_who_live(self) -> None:
         await self.open()

@@ -81,6 +81,26 @@ class SweeperTests(SynchronousTestCase):
         pool.work()
         self.assertEqual(self.swept, [b"a", b"b", b"c"])
 
+    def test_done_while_the_last_is_swept(self) -> None:
+        pool = SlowPool()
+        sweeper = self.sweeper(pool)
+        sweeper.add(b"a")
+        first = Deferred.fromCoroutine(sweeper.done())
+        second = Deferred.fromCoroutine(sweeper.done())
+        pool.work()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.successResultOf(Deferred.fromCoroutine(sweeper.done()))
+
+    def test_a_bug_is_logged_and_keeps_nobody_waiting(self) -> None:
+        def sweep(path: bytes) -> None:
+            raise ValueError
+
+        sweeper = self.sweeper(sweep=sweep)
+        sweeper.add(b"a")
+        self.successResultOf(Deferred.fromCoroutine(sweeper.done()))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_a_directory_that_cannot_be_removed_stops_nothing(self) -> None:
         def sweep(path: bytes) -> None:
             if path == b"a":

@@ -26,7 +26,11 @@ class TransferTests(SynchronousTestCase):
         self.git_dir = os.fsencode(self.mktemp())
         self.top = os.path.join(self.git_dir, b"annex", b"transfer")
         os.makedirs(os.path.dirname(self.top))
+        self.addCleanup(self.assert_closed, len(os.listdir("/proc/self/fd")))
         self.transfers = self.make(Modes(None))
+
+    def assert_closed(self, files_before: int) -> None:
+        self.assertEqual(len(os.listdir("/proc/self/fd")), files_before)
 
     def make(self, modes: Modes) -> Transfers:
         return Transfers(Layout(self.git_dir, Settings()), modes, lambda: 1795360000_123456789)
@@ -55,6 +59,10 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(files_below(self.top), {failed})
         self.assertEqual(self.read(failed), INFO)
         self.transfers.download(b"peer", SMALL, b"d/f.txt").end(True)
+        self.assertEqual(files_below(self.top), set())
+
+    def test_nothing_was_tried(self) -> None:
+        self.transfers.download(b"peer", KEY, b"d/f.txt").end(None)
         self.assertEqual(files_below(self.top), set())
 
     def test_one_download_at_a_time(self) -> None:
