@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import IO, Any, NoReturn, cast
 
@@ -38,7 +39,7 @@ def makeService(options: Options) -> IService:
 
     try:
         wanted = plan(options["config"], options["socket"], options["log-format"], options["repositories"])
-        service = gateway(reactor, wanted, os.environ, _log_file(options.parent))
+        service = gateway(reactor, wanted, os.environ, _log_file(reactor, options.parent))
     except ConfigError as error:
         _end(error)
     if options.parent is not None and options.parent.get("nodaemon"):
@@ -51,12 +52,18 @@ def _end(error: ConfigError) -> NoReturn:
     raise SystemExit("\n".join(f"annexd: {line}" for line in str(error).split("\n"))) from None
 
 
-def _log_file(twistd: Any) -> IO[str] | None:
-    """Where twistd's own options want the log; `None` leaves it to twistd."""
+def _log_file(reactor: Any, twistd: Any) -> IO[str] | None:
+    """
+    Where twistd's own options want the log; `None` leaves it to twistd.  As
+    with twistd's own log, SIGUSR1 begins another file.
+    """
     if twistd is None or twistd.get("syslog") or twistd.get("logger"):
         return None
     name = twistd.get("logfile")
     if name == "-" or (twistd.get("nodaemon") and not name):
         return sys.stderr
     path = os.path.abspath(os.path.join(twistd.get("rundir") or ".", name or "twistd.log"))
-    return cast(IO[str], LogFile.fromFullPath(path))  # type: ignore[no-untyped-call]
+    file = LogFile.fromFullPath(path)  # type: ignore[no-untyped-call]
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+    return cast(IO[str], file)

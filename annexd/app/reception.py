@@ -263,7 +263,7 @@ class Reception:
             await self._host.talk(guest, lambda: wire, lambda sentence: None, client=client)
         except (Refused, Unavailable) as error:
             _tell_end(guest, error)
-            wire.send(Error(str(error).encode()))
+            wire.send(Error(str(error).encode("utf-8", "backslashreplace")))
             wire.hang_up()
         except FramingError as error:
             _tell_end(guest, error)

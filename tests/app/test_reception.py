@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import tempfile
@@ -184,6 +185,10 @@ class Login(Case):
         caller = self.come()
         self.assertEqual(caller.say(AUTH), b"ERROR annex.pidlock is set, which annexd does not do\n")
         self.assertTrue(caller.gone)
+
+    def test_a_reason_that_names_a_path_of_odd_bytes(self) -> None:
+        self.repository.parts.unserved = os.fsdecode(b"/srv/caf\xe9 cannot be read")
+        self.assertEqual(self.come().say(AUTH), b"ERROR /srv/caf\\udce9 cannot be read\n")
 
     def test_nonsense_from_one_who_is_inside(self) -> None:
         caller = self.come()
