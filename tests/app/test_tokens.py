@@ -302,10 +302,7 @@ class TokensTests(SynchronousTestCase):
             if e["log_namespace"] == "annexd.audit"
         ]
         self.assertEqual(
-            [
-                (event, "token:alice", "/srv/x")
-                for event in ("token-added", "token-revoked", "token-removed")
-            ],
+            [(event, "token:alice", "/srv/x") for event in ("token-added", "token-revoked", "token-removed")],
             told,
         )
 
