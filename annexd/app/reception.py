@@ -275,7 +275,7 @@ def _tell_end(guest: Guest, error: AnnexdError) -> None:
         "{principal} from {address}: {reason}",
         principal=clean(guest.principal),
         address=guest.address,
-        reason=error.logged,
+        reason=clean(error.logged),
     )
 
 
