@@ -39,7 +39,7 @@ class Shell:
                 "{command} of {principal}: {reason}",
                 principal=clean(asked.principal),
                 command=shown(asked.line),
-                reason=error.logged,
+                reason=clean(error.logged),
             )
             if isinstance(error, Refused):
                 _audit.debug(

@@ -350,6 +350,8 @@ class ShellTests(SynchronousTestCase):
     def test_a_repository_that_cannot_be_served(self) -> None:
         self.repository.parts.unserved = "it is too old"
         self.assertRefused("it is too old", TALK)
+        self.repository.parts.unserved = os.fsdecode(b"/srv/caf\xe9 is too old")
+        self.assertRefused("/srv/caf? is too old", TALK)  # the log has it, too
 
     def test_what_cannot_be_polled(self) -> None:
         with tempfile.TemporaryFile() as file:
