@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from annexd.app.admin import Sessions
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 _log = Logger()
 
 _OWN_KEY = "ssh_host_ed25519_key"
+
+_FAREWELL_S = 2.0
+_POLL_S = 0.02
 
 
 class SshListener:
@@ -187,7 +191,15 @@ class SshListener:
     async def close(self) -> None:
         await DeferredList([command.cancel() for command in self._commands])
         if self._server is not None:
+            # Who is told goodbye before it has heard the exit code takes it for a failure.
+            await self._until_empty(self._server)
             self._server.close()
+            await self._until_empty(self._server)
+
+    async def _until_empty(self, server: Server) -> None:
+        end = self._reactor.seconds() + _FAREWELL_S
+        while server.peers and self._reactor.seconds() < end:
+            await deferLater(self._reactor, _POLL_S)
 
 
 class Lobby:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,7 @@ class Listening(SshScene):
 
     def start_ssh(self, *words: str | Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         process = start(*self.argv(*words), **self.where(), stdin=stdin)
-        self.addCleanup(process.__exit__, None, None, None)
-        self.addCleanup(process.kill)
+        self.addCleanup(_close, process)
         return process
 
     def argv(self, *words: str | Path, config: Path | None = None) -> tuple[str | Path, ...]:
@@ -99,3 +99,9 @@ class Listening(SshScene):
 
     def where(self) -> dict[str, Any]:
         return {"cwd": self.directory, "env": {"PATH": "/usr/bin:/bin", "HOME": str(self.directory)}}
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    with contextlib.suppress(BrokenPipeError), process:
+        pass

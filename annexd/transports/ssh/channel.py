@@ -73,7 +73,8 @@ class Channel(SSHChannel):
     ) -> None:
         """
         ``window`` and ``packet`` are those of the peer.  ``stall`` seconds
-        without a byte taken end a channel that is to be closed.
+        without a command end a channel, or without a byte taken one that is
+        to be closed.
         """
         super().__init__(
             localWindow=own_window,
@@ -114,7 +115,8 @@ class Channel(SSHChannel):
         return len(self._inbox)
 
     def channelOpen(self, specificData: bytes) -> None:
-        """There is nothing to do before the first request."""
+        """A channel is for a command, which should come soon."""
+        self._beginning = self._clock.callLater(self._stall, self._connection.sendClose, self)
 
     # --- requests ------------------------------------------------------
 
@@ -136,6 +138,7 @@ class Channel(SSHChannel):
         if self._begun:
             return False
         self._begun = True
+        self._forget_beginning()
         # In a turn of its own: the peer hears first that it is done.
         self._beginning = self._clock.callLater(0, self._connection.perform, self, line)
         return True
@@ -328,8 +331,7 @@ class Channel(SSHChannel):
 
     def _end(self) -> None:
         self._leaving = True
-        if self._beginning is not None and self._beginning.active():
-            self._beginning.cancel()
+        self._forget_beginning()
         self._forget_input()
         self._outbox.clear()
         self._forget_patience()
@@ -342,6 +344,10 @@ class Channel(SSHChannel):
             producer.stopProducing()
         if protocol is not None:
             protocol.connectionLost(reason)
+
+    def _forget_beginning(self) -> None:
+        if self._beginning is not None and self._beginning.active():
+            self._beginning.cancel()
 
     def _forget_input(self) -> None:
         self._reading = False

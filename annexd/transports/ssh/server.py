@@ -259,7 +259,7 @@ class Peer(SSHServerTransport):
         """Conch raises whatever comes of a packet that is not what it should be."""
         if self.visitor is not None:
             _log.failure("reading a packet of {user}", user=self.visitor.principal)
-        self.send_away(f"it has sent what cannot be read ({error!r})")
+        self.send_away(f"it has sent what cannot be read ({type(error).__name__})")
 
     def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
         """There is one service to ask for, once, and behind a cipher."""
@@ -316,9 +316,11 @@ class Peer(SSHServerTransport):
             else:
                 self.service.release()
 
-    def sendDisconnect(self, reason: int, desc: bytes) -> None:
+    def sendDisconnect(self, reason: int, desc: bytes | str) -> None:
+        """Conch's sentences may have in them what the peer said."""
         if not self._going:
-            _log.info("sent {address} away: {reason}", address=self.address, reason=desc.decode())
+            said = desc if isinstance(desc, str) else desc[:_BANNER_MOST].decode("utf-8", "replace")
+            _log.info("sent {address} away: {reason}", address=self.address, reason=said)
             self._tcp.unregisterProducer()
             super().sendDisconnect(reason, desc)  # type: ignore[no-untyped-call]
             self._hang_up()

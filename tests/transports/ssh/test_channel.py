@@ -322,6 +322,9 @@ class Ending(SynchronousTestCase):
         self.channel = self.link.channel(window=10)
         self.sink = HalfSink()
         self.channel.connect(self.sink)
+        self.link.request(self.channel, b"exec", NS(b"annex this"))
+        self.link.clock.advance(0)
+        self.link.sent.clear()
         self.closed: list[int] = []
         self.channel.when_closed = lambda: self.closed.append(1)
 
@@ -482,6 +485,17 @@ class Requests(SynchronousTestCase):
         self.link.tell(channel, CLOSE)
         self.link.clock.advance(0)
         self.assertEqual([], self.link.performed)
+
+    def test_no_command(self) -> None:
+        """A channel is not for keeping."""
+        channel, other = self.link.channel(), self.link.channel()
+        self.link.request(other, b"exec", NS(b"true"))
+        self.link.clock.advance(301)
+        self.assertEqual([CLOSE], self.link.kinds()[-1:])
+        self.assertEqual([1, 0], [int(one.localClosed) for one in (channel, other)])
+        self.link.tell(channel, CLOSE)
+        self.link.tell(other, CLOSE)
+        self.assertEqual([], self.link.clock.getDelayedCalls())
 
     def test_nothing_is_forwarded(self) -> None:
         for kind in (b"direct-tcpip", b"x11", b"auth-agent@openssh.com", b"direct-streamlocal@openssh.com"):
