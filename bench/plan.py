@@ -14,6 +14,8 @@ class Plan:
     tiny_keys: int
     tiny_bytes: int
     tiny_rounds: int
+    files: int
+    """Of 1000 bytes each."""
     check_seconds: float
     check_rounds: int
     start_rounds: int
@@ -34,6 +36,7 @@ FULL = Plan(
     tiny_keys=500,
     tiny_bytes=100,
     tiny_rounds=7,
+    files=1000,
     check_seconds=0.5,
     check_rounds=9,
     start_rounds=25,
@@ -48,6 +51,7 @@ QUICK = Plan(
     tiny_keys=20,
     tiny_bytes=100,
     tiny_rounds=2,
+    files=20,
     check_seconds=0.05,
     check_rounds=2,
     start_rounds=2,

@@ -26,6 +26,8 @@ class Scene:
     seeds: Sequence[Content]
     """Tiny keys that both sides have from the start."""
     tiny: Sequence[Content]
+    files: Sequence[Content]
+    """Small ones of the size of a text."""
     large: Content
     cipher: str
 
@@ -48,6 +50,7 @@ def prepare(place: Place, plan: Plan, against_itself: bool, cipher: str) -> Scen
     """Build everything; the daemon runs afterwards."""
     seeds = _tiny_contents(place, "seeds", plan)
     tiny = _tiny_contents(place, "tiny", plan)
+    files = _contents(place, "files", plan.files, 1000)
     source = place.directory / "large"
     large_hash = fill(source, plan.large_bytes)
     large = Content(
@@ -62,12 +65,12 @@ def prepare(place: Place, plan: Plan, against_itself: bool, cipher: str) -> Scen
         _seed(place, Shell("seeding", repository, place.shell), seeds)
     if against_itself:
         again = Shell("itself", second, place.shell)
-        return Scene(place, plan, theirs, again, None, None, seeds, tiny, large, cipher)
+        return Scene(place, plan, theirs, again, None, None, seeds, tiny, files, large, cipher)
     third = Repository(place, "c")
     daemon = Daemon(place, synced=[third], unsynced=[second])
     ours = Annexd("annexd", second, daemon)
     synced = Annexd("annexd, fsync", third, daemon)
-    return Scene(place, plan, theirs, ours, synced, daemon, seeds, tiny, large, cipher)
+    return Scene(place, plan, theirs, ours, synced, daemon, seeds, tiny, files, large, cipher)
 
 
 def _seed(place: Place, side: Side, seeds: Sequence[Content]) -> None:
@@ -78,9 +81,12 @@ def _seed(place: Place, side: Side, seeds: Sequence[Content]) -> None:
 
 
 def _tiny_contents(place: Place, name: str, plan: Plan) -> Sequence[Content]:
+    return _contents(place, name, plan.tiny_keys, plan.tiny_bytes)
+
+
+def _contents(place: Place, name: str, count: int, size: int) -> Sequence[Content]:
     """All in one file, one after the other."""
-    size = plan.tiny_bytes
-    data = os.urandom(size * plan.tiny_keys)
+    data = os.urandom(size * count)
     path = place.directory / name
     path.write_bytes(data)
     fd = os.open(path, os.O_RDONLY)

@@ -57,7 +57,7 @@ class Shell:
 
 
 class Daemon:
-    """A running annexd; ``name`` tells several apart."""
+    """A running annexd; ``name`` tells several apart, ``settings`` begin its configuration."""
 
     def __init__(
         self,
@@ -65,12 +65,14 @@ class Daemon:
         synced: Sequence[Repository],
         unsynced: Sequence[Repository],
         name: str = "annexd",
+        settings: str = "",
     ) -> None:
         self.socket = str(place.directory / f"{name}.sock")
         self.shell = program("annexd-shell", str(ROOT / "annexd" / "client" / "annexd-shell"))
         config = place.directory / f"{name}.toml"
         config.write_text(
-            "".join(
+            settings
+            + "".join(
                 f'[[repository]]\npath = "{repository.path}"\nfsync = {"true" if sync else "false"}\n'
                 for sync, repositories in ((True, synced), (False, unsynced))
                 for repository in repositories
@@ -116,6 +118,24 @@ class Annexd:
 
     def cpu_of(self, sessions: Sequence[Session]) -> float:
         return cpu_seconds(self.daemon.process.pid)
+
+
+class Cat:
+    """Whatever command the client sends, as ssh alone would have it."""
+
+    name = "cat"
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    def argv(self) -> Sequence[str]:
+        return ["cat"]
+
+    def forced_command(self) -> str:
+        return 'sh -c \\"$SSH_ORIGINAL_COMMAND\\"'
+
+    def cpu_of(self, sessions: Sequence[Session]) -> float:
+        return 0.0
 
 
 def program(name: str, *otherwise: str) -> Sequence[str]:

@@ -54,14 +54,14 @@ def find_sshd() -> str | None:
 class Sshd:
     """Running until `stop`."""
 
-    def __init__(self, place: Place, sides: Sequence[Side], cipher: str) -> None:
+    def __init__(self, place: Place, sides: Sequence[Side], cipher: str, name: str = "ssh") -> None:
         server = find_sshd()
         if server is None or shutil.which("ssh") is None:
             raise Missing("there is no sshd or no ssh here")
         self._place = place
-        self._directory = place.directory / "ssh"
+        self._directory = place.directory / name
         self._directory.mkdir(0o700)
-        self.port = _free_port()
+        self.port = free_port()
         self._write_keys(sides)
         names = {
             "port": self.port,
@@ -86,7 +86,11 @@ class Sshd:
 
     def master_argv(self, side: Side) -> Sequence[str]:
         """The same over a connection that is there already."""
-        return [*self._ssh(side), "-S", self._control(side), "-T", self._host(side), side.repository.command]
+        return self.command_argv(side, side.repository.command)
+
+    def command_argv(self, side: Side, command: str) -> Sequence[str]:
+        """Any command, over a connection that is there already."""
+        return [*self._ssh(side), "-S", self._control(side), "-T", self._host(side), command]
 
     def open_master(self, side: Side) -> None:
         master = [*self._ssh(side), "-M", "-S", self._control(side), "-N", "-T", self._host(side)]
@@ -142,7 +146,7 @@ class Sshd:
         raise Missing(f"sshd did not come up:\n{self._place.said()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

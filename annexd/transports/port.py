@@ -18,7 +18,7 @@ from annexd.errors import ConfigError
 _log = Logger()
 
 _BACKLOG = 1024
-_AT_ONCE = 64
+_AT_ONCE = 16
 """Connections that are accepted before others have their turn."""
 
 _PAUSE_S = 0.25

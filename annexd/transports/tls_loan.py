@@ -9,6 +9,7 @@ import time
 from typing import Callable
 
 from annexd.errors import PeerLost
+from annexd.flow.behind import Behind
 from annexd.flow.body import FileSink
 from annexd.flow.loan import TURN_S, Turn, wait_a_little
 
@@ -35,18 +36,18 @@ class TlsLoan:
         return self._chunk is not None
 
     def receive(self, sink: FileSink, most: int) -> tuple[int, Turn]:
-        buffer = memoryview(bytearray(min(_STEP, most)))
         end = time.monotonic() + TURN_S
         moved = 0
-        while moved < most:
-            count, turn = self._fill(buffer[: most - moved])
-            if count:
-                sink.write_blocking(buffer[:count])
-                moved += count
-            elif turn is not Turn.IDLE or not self._wait(moved, end):
-                return moved, turn
-            if time.monotonic() > end:
-                break
+        with Behind(sink, most) as behind:
+            while moved < most:
+                count, turn = self._fill(behind.room[: most - moved])
+                if count:
+                    behind.filled(count)
+                    moved += count
+                elif turn is not Turn.IDLE or not self._wait(moved, end):
+                    return moved, turn
+                if time.monotonic() > end:
+                    break
         return moved, Turn.OVER
 
     def _fill(self, buffer: memoryview) -> tuple[int, Turn]:

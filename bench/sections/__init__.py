@@ -6,7 +6,7 @@ from typing import Callable, Iterator, Mapping
 
 from bench.report import Row
 from bench.scene import Scene
-from bench.sections import check, large, latency, memory, ssh, start, tiny
+from bench.sections import check, large, latency, memory, ssh, start, tiny, tls
 
 Section = Callable[[Scene], Iterator[Row]]
 
@@ -18,4 +18,5 @@ SECTIONS: Mapping[str, Section] = {
     "latency": latency.rows,
     "memory": memory.rows,
     "ssh": ssh.rows,
+    "tls": tls.rows,
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -69,6 +71,18 @@ class Good(SynchronousTestCase):
             self.assertEqual(public_address(tls_of(f'address = "192.0.2.7:7001"\n{text}')), address)
         everywhere = public_address(tls_of('address = "[::]:7001"'))
         self.assertEqual(everywhere, Address(socket.getfqdn(), 7001))
+
+
+class Sample(SynchronousTestCase):
+    def test_what_it_suggests(self) -> None:
+        """etc/annexd.toml, with all that stands behind one # alone."""
+        sample = Path(__file__).parents[2] / "etc" / "annexd.toml"
+        text = re.sub(r"(?m)^#(?=\S)", "", sample.read_text())
+        listen = parse(text, "f").listen
+        assert listen.tls is not None and listen.plain is not None and listen.ssh is not None
+        self.assertEqual(listen.ssh.address, (Address("::", 2222),))
+        self.assertEqual(listen.tls.address, (Address("::", 7001),))
+        self.assertEqual(len(listen.plain.address), 2)
 
 
 class FrontEndsTests(SynchronousTestCase):

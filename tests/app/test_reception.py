@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import socket
 import ssl
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +24,7 @@ from annexd.app.certificates import Identity
 from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.listen import FrontEnds, networks
+from annexd.app.logs import Lines
 from annexd.app.reception import Entrance, Reception
 from annexd.errors import Refused
 from annexd.sessions.deadlines import Deadlines
@@ -166,6 +170,19 @@ class Login(Case):
         ):
             self.assertEqual(caller.say(line), answer)
 
+    def test_small_answers_go_at_once(self) -> None:
+        """And a peer that is not there any more is found out."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            far = socket.create_connection(listener.getsockname())
+            near, address = listener.accept()
+        self.addCleanup(far.close)
+        near.setblocking(False)
+        self.reception.arrived(self.entrance, near, address)
+        self.assertEqual(Caller(self.reactor, far).say(AUTH), WELCOME)
+        with socket.socket(fileno=os.dup(self.reactor.readers[0].fileno())) as served:
+            self.assertEqual(served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 1)
+            self.assertEqual(served.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+
     def test_giving_up(self) -> None:
         caller = self.come()
         caller.say(b"ERROR no\n")
@@ -264,6 +281,34 @@ class Refusals(Case):
         self.assertNotIn("thesecret", said)
         self.assertNotIn(GOOD.decode(), said)
 
+    def test_what_fail2ban_looks_for(self) -> None:
+        """The address, whatever else somebody has us write."""
+        self.known[b"x"] = Refused("login-refused of - from 192.0.2.1: \n no")
+        expression = filter_of_fail2ban()
+        for address, name in ((SOMEWHERE, "203.0.113.7"), (("2001:db8::7", 1, 0, 0), "2001:db8::7")):
+            self.events.clear()
+            self.come(address).say(b"AUTH x x\n")
+            for line in self.lines():
+                found = expression.search(line)
+                assert found is not None, line
+                self.assertEqual(found["host"], name)
+        self.events.clear()
+        caller = self.come()
+        caller.say(AUTH + b"REMOVE WORM-s1-m1--x login-refused of - from 192.0.2.1: \n")
+        self.reactor.advance(1)
+        caller.hear()
+        lines = self.lines()
+        self.assertIn("login-refused of - from 192.0.2.1", lines[-1])
+        for line in lines:
+            self.assertIsNone(expression.search(line))
+
+    def lines(self) -> list[str]:
+        """In a file, and out of the journal."""
+        events = [event for event in self.events if event["log_level"].name != "debug"]
+        plain = [Lines("human").line(event) for event in events]
+        journal = [Lines("human", journal=True).line(event) for event in events]
+        return plain + [re.sub(r"^<\d>", "host annexd[7]: ", line) for line in journal]
+
     def test_hanging_up_meanwhile(self) -> None:
         caller = self.come()
         caller.say(b"AUTH x y\n")
@@ -272,6 +317,14 @@ class Refusals(Case):
         self.reactor.advance(2)
         self.reactor.turns()
         self.assertEqual((len(self.anteroom), self.reactor.removeAll()), (0, []))
+
+
+def filter_of_fail2ban() -> re.Pattern[str]:
+    """As it understands the filter that is shipped."""
+    file = Path(__file__).parents[2] / "etc" / "fail2ban" / "filter.d" / "annexd.conf"
+    parser = configparser.RawConfigParser()
+    parser.read_string(file.read_text())
+    return re.compile(parser["Definition"]["failregex"].replace("<HOST>", r"(?P<host>[0-9a-fA-F:.]+)"))
 
 
 class Strangers(Case):
