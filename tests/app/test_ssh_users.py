@@ -13,9 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.doorman import KeyDoorman, SshUser
 from annexd.app.guessing import Guessing
+from annexd.app.logs import Lines
 from annexd.app.ssh_users import OneFile, OneFileEach, Users
 from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers
+from tests.app import test_reception
 from tests.support.ssh_keys import ADDRESS, authorized, ed25519_key
 
 KEY, OTHER = ed25519_key(), ed25519_key()
@@ -185,6 +187,11 @@ class DoormanTests(Scratch):
             self.doorman.entered(SshUser("alice"), ADDRESS)
             self.doorman.turned_away(b"bob from 10.0.0.1: \n x\xff" + b"y" * 100, ADDRESS, "the reason")
         said = [event["log_format"].format(**event) for event in events]
+        [tried] = [
+            test_reception.filter_of_fail2ban().search(Lines("human").line(event)) for event in events[1:]
+        ]
+        assert tried is not None
+        self.assertEqual(ADDRESS, tried["host"])
         self.assertEqual(f"login of alice from {ADDRESS}", said[0])
         self.assertTrue(said[1].startswith("login-refused of bob?from?10.0.0.1????x?yyy"), said[1])
         self.assertTrue(said[1].endswith(f"y from {ADDRESS}: the reason"), said[1])

@@ -34,6 +34,13 @@ class Tcp:
         self.aborted = False
         self.bufferSize = 0
         self.no_delay = False
+        self.reading_paused = False
+
+    def pauseProducing(self) -> None:
+        self.reading_paused = True
+
+    def resumeProducing(self) -> None:
+        self.reading_paused = False
 
     def write(self, data: bytes) -> None:
         self.written += data

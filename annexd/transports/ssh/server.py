@@ -49,6 +49,13 @@ process that shares a connection, with all of the window used, until something
 comes.
 """
 
+_FIRST_OF_SERVICES = 50
+_LATE_MOST = 100
+# Messages of a peer's while new keys are agreed on, when there should be none: answers to them wait.
+
+_OVERDUE_MOST = 1024 * 1024
+# Bytes of answers that wait for a peer that does not read; no more is read of what it asks, then.
+
 _FAREWELL_S = 10.0
 # For a peer that is sent away to take the last packets.
 
@@ -119,12 +126,15 @@ class Peer(SSHServerTransport):
         self.visitor: Visitor | None = None
         self._bytes = 0
         self._full = False
+        self._overdue = 0
         self._rekeying = False
+        self._late = 0
         self._going = False
         self._heard_s = 0.0
         self._empty_since_s = 0.0
         self._timer: IDelayedCall | None = None
         self._asking: IDelayedCall | None = None
+        self._agreeing: IDelayedCall | None = None
 
     # --- its life ------------------------------------------------------
 
@@ -133,7 +143,6 @@ class Peer(SSHServerTransport):
         self._tcp.setTcpNoDelay(True)
         self._tcp.bufferSize = _BUFFER
         self._tcp.registerProducer(self, True)
-        self._expect(self._limits.handshake, "has not agreed on keys")
         self._server.lobby.enter(self)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
@@ -173,16 +182,15 @@ class Peer(SSHServerTransport):
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
         self._going = True
-        self._cancel_timer()
-        if self._asking is not None:
-            self._asking.cancel()
+        for timer in (self._timer, self._asking, self._agreeing):
+            _cancel(timer)
         self._server.left(self)
         super().connectionLost(reason)
 
     # --- deadlines -----------------------------------------------------
 
-    def _expect(self, seconds: float, lacking: str) -> None:
-        self._call_later(seconds, self.send_away, f"it {lacking} within {seconds:g} seconds")
+    def _expect(self, seconds: float, lacking: str) -> IDelayedCall:
+        return self._clock.callLater(seconds, self.send_away, f"it {lacking} within {seconds:g} seconds")
 
     def _emptied(self) -> None:
         self._empty_since_s = self._clock.seconds()
@@ -213,13 +221,8 @@ class Peer(SSHServerTransport):
             self._ask_later()
 
     def _call_later(self, seconds: float, function: Any, *arguments: Any) -> None:
-        self._cancel_timer()
+        _cancel(self._timer)
         self._timer = self._clock.callLater(seconds, function, *arguments)
-
-    def _cancel_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
 
     # --- what comes ----------------------------------------------------
 
@@ -252,6 +255,10 @@ class Peer(SSHServerTransport):
 
     def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
         """Conch goes on to read what came before it hung up."""
+        if self._rekeying and messageNum >= _FIRST_OF_SERVICES:
+            self._late += 1
+            if self._late > _LATE_MOST:
+                self.send_away("it goes on while new keys are agreed on")
         if not self._going:
             super().dispatchMessage(messageNum, payload)  # type: ignore[no-untyped-call]
 
@@ -267,7 +274,7 @@ class Peer(SSHServerTransport):
         if name != Login.name or self.service is not None or not self.isEncrypted("both"):  # type: ignore[no-untyped-call]
             self.say_goodbye("there is no such service", DISCONNECT_SERVICE_NOT_AVAILABLE)
             return
-        self.sendPacket(MSG_SERVICE_ACCEPT, NS(name))  # type: ignore[no-untyped-call]
+        self.sendPacket(MSG_SERVICE_ACCEPT, NS(name))
         self.setService(Login(self._clock, self._server.doorman, self.address))  # type: ignore[no-untyped-call]
 
     def ssh_DISCONNECT(self, packet: bytes) -> None:
@@ -283,13 +290,16 @@ class Peer(SSHServerTransport):
         """Nothing else goes out meanwhile, so the channels keep what they have."""
         super().sendKexInit()  # type: ignore[no-untyped-call]
         self._rekeying = True
+        self._agreeing = self._expect(self._limits.handshake, "has not agreed on keys")
         self._hold_or_release()
 
     def ssh_NEWKEYS(self, packet: bytes) -> None:
         super().ssh_NEWKEYS(packet)
-        if self.visitor is None:
-            self._expect(self._limits.login, "has not logged in")
+        _cancel(self._agreeing)
+        if self._timer is None:
+            self._timer = self._expect(self._limits.login, "has not logged in")
         self._rekeying = False
+        self._late = 0
         self._hold_or_release()
 
     def sendExtInfo(self, extensions: object) -> None:
@@ -298,12 +308,22 @@ class Peer(SSHServerTransport):
 
     # --- what goes -----------------------------------------------------
 
+    def sendPacket(self, messageType: int, payload: bytes) -> None:
+        super().sendPacket(messageType, payload)  # type: ignore[no-untyped-call]
+        if self._full:
+            self._overdue += len(payload)
+            if self._overdue > _OVERDUE_MOST:
+                self._tcp.pauseProducing()
+
     def pauseProducing(self) -> None:
         self._full = True
         self._hold_or_release()
 
     def resumeProducing(self) -> None:
         self._full = False
+        if self._overdue > _OVERDUE_MOST:
+            self._tcp.resumeProducing()
+        self._overdue = 0
         self._hold_or_release()
 
     def stopProducing(self) -> None:
@@ -334,6 +354,11 @@ class Peer(SSHServerTransport):
     @property
     def _tcp(self) -> Any:
         return self.transport
+
+
+def _cancel(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()
 
 
 class Server(Factory):

@@ -208,6 +208,19 @@ class Strangers(SynchronousTestCase):
         self.pair.clock.advance(2)
         self.assert_gone(peer, "it has not logged in within 120 seconds")
 
+    def test_new_keys_are_no_sign_of_life(self) -> None:
+        """The deadline for the login is one, whatever else is done."""
+        self.patch(ClientAuth, "getPrivateKey", lambda _: Deferred())
+        key = ed25519_key()
+        self.pair.doorman.know(key, "alice")
+        peer = self.pair.join(key)
+        for _ in range(5):
+            self.pair.clock.advance(25)
+            if not peer.tcp.aborted:
+                self.pair.client.sendKexInit()
+                self.pair.turn()
+        self.assert_gone(peer, "it has not logged in within 120 seconds")
+
     def test_unknown_key(self) -> None:
         peer = self.pair.join(ed25519_key(), user=b"bob")
         self.assertIsNone(peer.visitor)
@@ -287,8 +300,8 @@ class Users(SynchronousTestCase):
         sink = HalfSink()
         served.connect(sink)
         before = self.peer.currentEncryptions
-        for by in (self.pair.client, self.peer):
-            by.sendKexInit()
+        for _ in range(2):
+            self.pair.client.sendKexInit()
             self.pair.carry(self.pair.client, self.peer)
             for _ in range(30):
                 served.write(bytes(10_000))
@@ -298,6 +311,40 @@ class Users(SynchronousTestCase):
         self.assertIsNot(before, self.peer.currentEncryptions)
         self.assertEqual((600_000, 0), (len(channel.out), served.unsent))
         self.assertEqual(b"from the client" * 2, bytes(sink.heard))
+        self.pair.clock.advance(31)
+        self.assertFalse(self.peer.tcp.aborted)
+
+    def test_new_keys_that_do_not_come(self) -> None:
+        self.pair.run(b"annex this")
+        self.pair.client.sendKexInit()
+        self.pair.carry(self.pair.client, self.peer)
+        self.pair.clock.advance(31)
+        self.assertTrue(self.peer.tcp.aborted)
+        lose(self.peer)
+        self.assertEqual([], self.pair.clock.getDelayedCalls())
+
+    def test_who_goes_on_while_keys_are_agreed_on(self) -> None:
+        """All answers would have to wait."""
+        self.pair.client.sendKexInit()
+        self.pair.client._keyExchangeState = self.pair.client._KEY_EXCHANGE_NONE
+        for _ in range(101):
+            self.pair.client.connection.sendGlobalRequest(b"x", b"")
+        self.pair.carry(self.pair.client, self.peer)
+        self.assertTrue(self.peer.tcp.aborted)
+
+    def test_who_asks_and_does_not_listen(self) -> None:
+        """Answers do not pile up for ever."""
+        self.peer.tcp.producer.pauseProducing()
+        asked = 0
+        while not self.peer.tcp.reading_paused:
+            for _ in range(1000):
+                self.pair.client.sendPacket(90, NS(b"x11") + struct.pack(">3L", 0, 1000, 1000))
+            self.pair.carry(self.pair.client, self.peer)
+            asked += 1000
+        self.assertLess(len(self.peer.tcp.written), 5_000_000)
+        self.peer.tcp.written.clear()
+        self.peer.tcp.producer.resumeProducing()
+        self.assertFalse(self.peer.tcp.reading_paused)
 
     def test_full_connection(self) -> None:
         """TCP takes no more: the channels keep what they have."""
