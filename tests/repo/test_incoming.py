@@ -14,6 +14,7 @@ from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
 from annexd.repo import branch as branch_module
+from annexd.repo import partials
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.local import Repository
 from annexd.repo.locks import FileLock, Locked, lock
@@ -119,6 +120,46 @@ class UploadTests(IncomingCase):
             self.assertEqual((await put(self.store, KEY, CONTENT)).ok, right)
             self.assertIsNone(self.partial())
             await self.store.remove(KEY)
+
+    async def test_resume_hashes_in_steps(self) -> None:
+        """The last one while nothing more comes in."""
+        self.patch(partials, "_STEP", 100)
+        self.patch(partials, "_CLOSE_BEHIND", 250)
+        await self.open()
+        self.leave_partial(CONTENT[:1000])
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+
+    async def test_what_was_there_is_hashed_while_more_comes_in(self) -> None:
+        await self.open()
+        pool = self.late_bulk()
+        self.leave_partial(CONTENT[:1000])
+        writer = await self.write()
+        (hashing,), pool.work = pool.work, []
+        sending = Deferred.fromCoroutine(send(writer, CONTENT[1000:]))
+        while pool.work:
+            pool.go()()
+        self.successResultOf(sending)
+        committing = Deferred.fromCoroutine(writer.commit(True))
+        self.assertNoResult(committing)
+        pool.work.append(hashing)
+        pool.go()()
+        self.assertTrue(self.successResultOf(committing).ok)
+        await writer.close()
+
+    async def test_given_up_while_it_is_hashed(self) -> None:
+        await self.open()
+        pool = self.late_bulk()
+        self.leave_partial(CONTENT[:1000])
+        writer = await self.write()
+        await writer.close()
+        pool.go()()
+        self.assertEqual(self.partial(), CONTENT[:1000])
+        self.assertEqual(pool.work, [])
+
+    def late_bulk(self) -> LatePool:
+        pool = LatePool()
+        self.repository.workers.bulk = pool  # type: ignore[misc]
+        return pool
 
     async def test_a_partial_that_is_too_long(self) -> None:
         await self.open()

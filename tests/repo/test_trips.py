@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import Refused
@@ -37,11 +37,9 @@ class LatePool:
         """Do the next work; its answer arrives when the result is called."""
         answer, function = self.work.pop(0)
         self.at_work = True
-        try:
-            result = function()
-        finally:
-            self.at_work = False
-        return lambda: answer.pop().callback(result)
+        done = maybeDeferred(function)  # type: ignore[arg-type]
+        self.at_work = False
+        return lambda: done.chainDeferred(answer.pop())
 
 
 class FetchTests(SynchronousTestCase):
