@@ -226,6 +226,22 @@ class RemovalTests(RepositoryCase):
         pool.go()()
         self.assertTrue(self.successResultOf(removing).ok)
 
+    async def test_git_annex_was_stopped_between_content_and_log(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        program = os.path.abspath(os.path.join(self.git_dir, b"git-annex"))
+        with open(program, "wb") as file:
+            os.chmod(program, 0o755)
+            file.write(
+                b'#!/bin/sh\nchmod -R +w "$GIT_DIR/annex/objects"; rm -r "$GIT_DIR/annex/objects"; exit 1'
+            )
+        self.configure(**{"annex_secure-erase-command": "shred"})
+        repository = await open_repository(os.path.abspath(self.git_dir), program=program)
+        self.assertEqual(repository.parts.branch.holders(KEY), {UUID})
+        with self.assertRaises(Refused):
+            await repository.store(CALLER).remove(KEY)
+        self.assertEqual(repository.parts.branch.holders(KEY), frozenset())
+
     async def test_absent_content_is_not_logged(self) -> None:
         store = await self.open()
         await store.remove(KEY)
