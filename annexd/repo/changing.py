@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from twisted.internet.defer import CancelledError
+
 from annexd.errors import Absent, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
@@ -112,13 +114,13 @@ class Changing:
 
     async def remove(self, parts: Parts, key: Key, before: int | None) -> Outcome:
         if parts.settings.needs_git_annex_to_remove:
-            return await self.workers.bulk.run(self._remove_by_git_annex, parts, key, before)
+            return await self._remove_by_git_annex(parts, key, before)
         try:
             outcome = await self.ledger.run(self._remove, parts, key, before)
         finally:
             self.sweeper.start()
         if outcome is None:
-            return await self.workers.bulk.run(self._remove_by_git_annex, parts, key, before)
+            return await self._remove_by_git_annex(parts, key, before)
         return outcome
 
     def _remove(self, parts: Parts, key: Key, before: int | None) -> Outcome | None:
@@ -153,7 +155,22 @@ class Changing:
             self.ledger.record(key, True)
             raise
 
-    def _remove_by_git_annex(self, parts: Parts, key: Key, before: int | None) -> Outcome:
+    async def _remove_by_git_annex(self, parts: Parts, key: Key, before: int | None) -> Outcome:
+        """With git-annex the content goes first, so one that was stopped may not have come to the log."""
+        try:
+            return await self.workers.bulk.run(self._drop, parts, key, before)
+        except (CancelledError, Refused):
+            await self.ledger.run_anyway(self._record_if_gone, parts, key)
+            raise
+
+    def _record_if_gone(self, parts: Parts, key: Key) -> None:
+        def is_gone() -> bool:
+            return parts.objects.find(key) is None
+
+        if is_gone() and parts.settings.uuid in self.ledger.branch.holders(key):
+            self.ledger.record(key, False, is_gone)
+
+    def _drop(self, parts: Parts, key: Key, before: int | None) -> Outcome:
         """For a thread.  git-annex knows no moment by which it has to be done, so it is stopped there."""
         if parts.objects.find(key) is None:
             return Outcome(True)

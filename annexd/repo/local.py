@@ -212,7 +212,11 @@ class LocalStore:
         parts = self._readable()
         with refusing():
             here = _present_now(parts, key)
-            return await self._workers.disk.run(is_present, parts, key) if here is None else here
+            if here is None:
+                # Of what is on a local disk, only what may have to be read whole.
+                pool = self._workers.bulk if parts.is_local else self._workers.disk
+                here = await pool.run(is_present, parts, key)
+            return here
 
     def present_now(self, key: Key) -> bool | None:
         try:
@@ -235,7 +239,12 @@ class LocalStore:
 
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         parts = self._readable()
-        if parts.settings.secure_hashes_only and await self.present(key):
+        secure = parts.settings.secure_hashes_only
+        if secure or parts.pointers is not None:
+            # What may have to be read whole for that is known then, when it is opened.
+            if not await self.present(key):
+                raise Absent("the content is not here, or has been modified")
+        if secure:
             with refusing():
                 await self._checker(parts, key)  # git-annex does not hand out such content either
 

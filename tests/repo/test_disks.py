@@ -60,8 +60,10 @@ class SpaceTests(SynchronousTestCase):
 
     def test_who_needs_more_than_he_said(self) -> None:
         space = FixedSpace(b"/", 0)
-        space.claim("a", lambda: 0)
-        space.claim("a", lambda: 1000)
+        wanted = [0]
+        space.claim("a", lambda: wanted[0])
+        wanted[0] = 1000
+        space.claim("a", lambda: wanted[0])
         with self.assertRaises(Refused):
             space.claim("b", lambda: 1)
 

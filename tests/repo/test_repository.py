@@ -139,6 +139,25 @@ class StateTests(RepositoryCase):
         self.successResultOf(opening)
         self.assertEqual(by_reactor, [])
 
+    async def test_content_is_not_hashed_where_nobody_waits_for_long_work(self) -> None:
+        """What annex.thin made one with a file is read whole, to see whether it is what it was."""
+        git_dir = make_repository(self.mktemp(), bare=False)
+        repository = await open_repository(git_dir)
+        store = repository.store(CALLER)
+        await put(store, KEY, CONTENT)
+        path = repository.parts.layout.object_path(KEY)
+        os.link(path, os.path.join(git_dir, b"file"))
+        os.chmod(path, 0o644)
+        pool = LatePool()
+        repository.workers.bulk = pool  # type: ignore[misc]
+        for ask in (lambda: store.present(KEY), lambda: get(store, KEY)):
+            repository.parts.pointers._intact.clear()  # type: ignore[union-attr]
+            asking: Deferred[object] = Deferred.fromCoroutine(ask())
+            self.assertNoResult(asking)
+            while pool.work:
+                pool.go()()
+            self.assertTrue(self.successResultOf(asking))
+
     async def test_refresh_keeps_what_has_not_changed(self) -> None:
         await self.open()
         before = self.repository.parts
@@ -225,6 +244,20 @@ class RemovalTests(RepositoryCase):
         self.assertNoResult(removing)
         pool.go()()
         self.assertTrue(self.successResultOf(removing).ok)
+
+    async def test_git_annex_was_stopped_between_content_and_log(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        program = os.path.abspath(os.path.join(self.git_dir, b"git-annex"))
+        with open(program, "wb") as file:
+            os.chmod(program, 0o755)
+            file.write(b"#!/bin/sh\ncd $GIT_DIR/annex; chmod -R +w objects; rm -r objects; exit 1\n")
+        self.configure(**{"annex_secure-erase-command": "shred"})
+        repository = await open_repository(os.path.abspath(self.git_dir), program=program)
+        self.assertEqual(repository.parts.branch.holders(KEY), {UUID})
+        with self.assertRaises(Refused):
+            await repository.store(CALLER).remove(KEY)
+        self.assertEqual(repository.parts.branch.holders(KEY), frozenset())
 
     async def test_absent_content_is_not_logged(self) -> None:
         store = await self.open()
