@@ -53,8 +53,8 @@ class Hammer(Scene):
         name = f"file{turn}"
         (self.served / name).write_bytes(content_of(turn % load.pool, load.size))
         host, repo = self.host, self.served
-        host.annex(repo, "add", "-q", "--backend=SHA256", name)
         # any of these may find that a client has removed or locked what they want
+        host.tries(repo, "add", "-q", "--backend=SHA256", name)
         host.tries(repo, "drop", "-q", "--force", name)
         host.tries(repo, "sync", "-q", "--no-content", "--no-push", "--no-pull", "-m", name)
         host.tries(repo, "get", "-q", "--all", "--from", "other")
