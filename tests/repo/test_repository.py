@@ -259,6 +259,15 @@ class RemovalTests(RepositoryCase):
             await repository.store(CALLER).remove(KEY)
         self.assertEqual(repository.parts.branch.holders(KEY), frozenset())
 
+    async def test_nothing_is_left_to_do_after_a_flush(self) -> None:
+        store = await self.open()
+        await put(store, KEY, CONTENT)
+        await store.remove(KEY)
+        await self.repository.flush()
+        for name in (b"objects", b"journal"):
+            self.assertEqual(os.listdir(os.path.join(self.annex, name)), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     async def test_absent_content_is_not_logged(self) -> None:
         store = await self.open()
         await store.remove(KEY)
