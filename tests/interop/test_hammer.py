@@ -14,7 +14,7 @@ from tests.support.scenes import FORGOTTEN, Scene
 from tests.support.servers import Annexd
 
 _RENOTED = re.compile(FORGOTTEN.pattern + rb"|: Stale or missing inode cache; updating\.$")
-# git-annex add notes the file after it is in place; by then clients may have removed it and put another there.
+# git-annex add notes a file when it is in place; by then clients may have put another one there.
 
 
 class Hammer(Scene):
