@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.interop import test_clients, test_interruptions, test_testremote
+from tests.interop import test_clients, test_testremote
 from tests.support.load import content_of
 from tests.support.processes import descendants, until
 from tests.support.ssh_listener import Listening
@@ -30,13 +30,6 @@ class EveryDayLongAgo(Listening, test_clients.Oldest):
 
 class TestRemote(Listening, test_testremote.TestRemote):
     pass
-
-
-class Interruptions(Listening, test_interruptions.Interruptions):
-    """Both directions, and nothing is left of clients that were killed."""
-
-    rounds = 2
-    megabytes = 100
 
 
 class Commands(Listening):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.interop import test_content, test_hammer, test_interruptions
+from tests.support.ssh_listener import Listening
 
 _SECONDS = float(os.environ.get("ANNEXD_SOAK_SECONDS", "600"))
 
@@ -23,6 +24,13 @@ class Interruptions(test_interruptions.Interruptions):
     rounds = 20
     megabytes = 1 << 10
     seconds = 900.0
+
+
+class InterruptionsOfTheListener(Listening, test_interruptions.Interruptions):
+    """Clients of annexd's own SSH listener are killed, too, and leave nothing behind."""
+
+    rounds = 20
+    megabytes = 100
 
 
 class Hammer(test_hammer.Hammer):
