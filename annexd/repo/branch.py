@@ -17,7 +17,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable
 
 from annexd.errors import Refused
@@ -83,19 +83,34 @@ class Branch:
 
         Returns `False` when that is what the log says already.
         """
+        return self.record_all(key, {self._settings.uuid: present}, still)
+
+    def record_all(
+        self, key: Key, present: Mapping[bytes, bool], still: Callable[[], bool] = lambda: True
+    ) -> bool:
+        """The same of several repositories, by their UUIDs, at once."""
         name = self._layout.log_name(key)
-        private = self._settings.private
         with self._journal_locked():
             if not still():
                 return False
-            texts = self._current(name)
-            line = presence.change(b"".join(texts), self._settings.uuid, present, self._now())
-            if line is None:
-                return False
-            journal = self._layout.journal_private if private else self._layout.journal
-            old = texts[0] if private else texts[1]
-            self._write(journal, journal_name(name), presence.apply(line, old))
-            return True
+            private, public = self._current(name)
+            now, known = self._now(), private + public
+            found = (presence.change(known, uuid, here, now) for uuid, here in present.items())
+            lines = [line for line in found if line is not None]
+            hidden = {line for line in lines if self._settings.is_private(line.uuid)}
+            self._add_lines(self._layout.journal_private, name, private, hidden)
+            self._add_lines(self._layout.journal, name, public, {*lines} - hidden)
+            return bool(lines)
+
+    def _add_lines(self, journal: bytes, name: bytes, text: bytes, lines: set[presence.Line]) -> None:
+        if lines:
+            for line in sorted(lines, key=lambda line: line.uuid):
+                text = presence.apply(line, text)
+            self._write(journal, journal_name(name), text)
+
+    def texts(self, names: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Files of the branch as they are, or will be when the journal has been committed."""
+        return {name: b"".join(self._current(name)) for name in names}
 
     def _current(self, name: bytes) -> tuple[bytes, bytes]:
         """

@@ -5,6 +5,7 @@ there has been nothing to add for a moment.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Callable, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -83,6 +84,11 @@ class Ledger:
     def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> None:
         """For a thread, within `run`; see `Branch.record`."""
         if self.branch.record(key, present, still):
+            self._written = True
+
+    def record_all(self, key: Key, present: Mapping[bytes, bool]) -> None:
+        """The same for other repositories, see `Branch.record_all`."""
+        if self.branch.record_all(key, present):
             self._written = True
 
     def found_written(self) -> None:

@@ -49,6 +49,9 @@ class Settings:
     """Bytes that must stay free on the disk."""
 
     private: bool = False
+    private_remotes: frozenset[bytes] = frozenset()
+    """UUIDs of the remotes of which nobody else is to know."""
+
     always_commit: bool = True
     commit_message: bytes | None = None
     commit_message_command: bytes | None = None
@@ -86,6 +89,7 @@ class Settings:
             secure_hashes_only=flag(b"annex.securehashesonly", False),
             disk_reserve=parse_size(config.get(b"annex.diskreserve", b""), DEFAULT_DISK_RESERVE),
             private=flag(b"annex.private", False),
+            private_remotes=_private_remotes(config),
             always_commit=flag(b"annex.alwayscommit", True),
             commit_message=config.get(b"annex.commitmessage"),
             commit_message_command=config.get(b"annex.commitmessage-command"),
@@ -103,6 +107,10 @@ class Settings:
 
     def with_hooks(self, hooks: frozenset[bytes]) -> Settings:
         return replace(self, hooks=hooks)
+
+    def is_private(self, uuid: bytes) -> bool:
+        """Whether what is known of that repository stays here."""
+        return uuid in self.private_remotes or (self.private and uuid == self.uuid)
 
     def service_obstacle(self) -> str | None:
         """Why the repository cannot be served at all; ``None`` when it can."""
@@ -164,6 +172,12 @@ def parse_bool(value: bytes) -> bool | None:
     if re.fullmatch(rb"-?[0-9]{1,30}", word):
         return int(word) != 0
     return None
+
+
+def _private_remotes(config: Mapping[bytes, bytes]) -> frozenset[bytes]:
+    names = (name for name, value in config.items() if name.endswith(b".annex-private") and parse_bool(value))
+    uuids = (config.get(name.removesuffix(b"private") + b"uuid") for name in names)
+    return frozenset(filter(None, uuids))
 
 
 def parse_version(value: bytes) -> int:

@@ -154,6 +154,26 @@ class PrivateTests(BranchCase):
         self.assertEqual(self.branch.holders(KEY), frozenset())
 
 
+class RecordAllTests(BranchCase):
+    def test_several_at_once(self) -> None:
+        self.scene.put({LOG: line(5, 1) + line(7, 0, OTHER)})
+        self.assertTrue(self.branch.record_all(KEY, {UUID: False, OTHER: True}))
+        self.assertEqual(self.scene.journal(), {JOURNALLED: line(1000, 0) + line(1000, 1, OTHER)})
+        self.assertFalse(self.branch.record_all(KEY, {UUID: False, OTHER: True}))
+
+    def test_what_only_we_may_know(self) -> None:
+        branch = self.scene.branch(private_remotes=frozenset({OTHER}))
+        self.assertTrue(branch.record_all(KEY, {UUID: True, OTHER: True}))
+        self.assertEqual(self.scene.journal(), {JOURNALLED: line(1000, 1)})
+        self.assertEqual(self.scene.journal(private=True), {JOURNALLED: line(1000, 1, OTHER)})
+
+    def test_texts(self) -> None:
+        self.scene.put({b"uuid.log": b"old\n", b"trust.log": b"trust\n"})
+        self.scene.put_in_journal(b"uuid.log", b"new\n")
+        texts = self.branch.texts([b"uuid.log", b"trust.log", b"group.log"])
+        self.assertEqual(texts, {b"uuid.log": b"new\n", b"trust.log": b"trust\n", b"group.log": b""})
+
+
 class CommitTests(BranchCase):
     def test_nothing_to_do(self) -> None:
         self.assertFalse(self.branch.commit())
