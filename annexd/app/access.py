@@ -126,14 +126,17 @@ CERTIFICATE = "certificate:"
 @dataclass(frozen=True, slots=True)
 class Rule:
     """
-    ``users`` and ``repositories`` are shell patterns, in which ``*`` also
-    matches a slash; ``origin`` says where the rule was written.
+    ``users``, ``repositories`` and ``nodes`` are shell patterns, in which
+    ``*`` also matches a slash; ``origin`` says where the rule was written.  A
+    rule with ``nodes`` is for what the repository proxies under these names or
+    UUIDs, one without is for the repository and all that it proxies.
     """
 
     users: tuple[str, ...]
     repositories: tuple[str, ...]
     rights: Rights
     origin: str = ""
+    nodes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -143,7 +146,9 @@ class Rule:
     def names(self, principal: str) -> bool:
         return any(fnmatchcase(principal, pattern) for pattern in self.users)
 
-    def covers(self, paths: Sequence[bytes]) -> bool:
+    def covers(self, paths: Sequence[bytes], node: Sequence[str]) -> bool:
+        if self.nodes and not any(fnmatchcase(name, pattern) for name in node for pattern in self.nodes):
+            return False
         return any(fnmatchcase(os.fsdecode(p), pattern) for p in paths for pattern in self.repositories)
 
 
@@ -157,18 +162,20 @@ class Access:
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self._rules = tuple(rules)
 
-    def verdict(self, principal: str, *paths: bytes) -> Verdict:
+    def verdict(self, principal: str, *paths: bytes, node: Sequence[str] = ()) -> Verdict:
         """
         ``paths`` are all the names of one repository: the one that was
         configured, and where its files really are.  A rule that covers any of
-        them covers the repository.
+        them covers the repository.  ``node`` are the names (and the UUID) of
+        what is meant behind it: a proxied repository, or a cluster.
         """
         named = [rule for rule in self._rules if rule.names(principal)]
         for rule in named:
-            if rule.covers(paths):
+            if rule.covers(paths, node):
                 return rule.verdict
         if named:
-            return Verdict(Rights.NONE, f"there are rules for {principal}, but none for this repository")
+            what = f"{node[0]} in this repository" if node else "this repository"
+            return Verdict(Rights.NONE, f"there are rules for {principal}, but none for {what}")
         if principal.startswith(CERTIFICATE):
             return Verdict(Rights.NONE, f"no rule names {principal}")
         return Verdict(Rights.READ_WRITE, f"no rule names {principal}")

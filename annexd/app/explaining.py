@@ -22,7 +22,7 @@ from annexd.router.places import Map, Place
 def check(options: argparse.Namespace) -> int:
     """0 where it is allowed (without an operation: to enter), else 1."""
     config = read(options.config or DEFAULT_CONFIG)
-    verdict = explained(config, options.user, options.repository, os.environ)
+    verdict = explained(config, options.user, options.repository, os.environ, options.node)
     operation = Operation(options.operation or Operation.ENTER)
     allowed = verdict.rights.allow(operation)
     if options.json:
@@ -30,20 +30,26 @@ def check(options: argparse.Namespace) -> int:
     elif options.operation:
         print(f"{_yes(allowed)}: {verdict.rights.value} ({verdict.because})")
     else:
-        print(f"{options.user} in {options.repository}: {verdict.rights.value} ({verdict.because})\n")
+        where = f"{options.node} behind {options.repository}" if options.node else options.repository
+        print(f"{options.user} in {where}: {verdict.rights.value} ({verdict.because})\n")
         rows = [(one.value, _yes(verdict.rights.allow(one))) for one in Operation]
         print("\n".join(tables.section("", ("OPERATION", "ALLOWED"), rows)))
     return 0 if allowed else 1
 
 
-def explained(config: Config, principal: str, repository: str, environ: Mapping[str, str]) -> Verdict:
-    """As a daemon with this configuration would decide now.  Raises `Unavailable` for unreadable tokens."""
+def explained(
+    config: Config, principal: str, repository: str, environ: Mapping[str, str], node: str | None = None
+) -> Verdict:
+    """
+    As a daemon with this configuration would decide now, for the repository or
+    a node behind it.  Raises `Unavailable` for unreadable tokens.
+    """
     served = Map(config.served)
     try:
         place = served.locate(os.fsencode(os.path.abspath(repository)), None)
     except Refused as error:
         return Verdict(Rights.NONE, str(error))
-    verdict = Access(config.rules).verdict(principal, *place.aliases)
+    verdict = Access(config.rules).verdict(principal, *place.aliases, node=(node,) if node else ())
     if principal.startswith(TOKEN):
         file = TokenFile(state_directory(config.daemon.state_directory, environ))
         return verdict.within(_token_limits(principal.removeprefix(TOKEN), place, served, file))
@@ -81,6 +87,8 @@ def _document(options: argparse.Namespace, verdict: Verdict) -> dict[str, Any]:
         "because": verdict.because,
         "operations": {one.value: verdict.rights.allow(one) for one in Operation},
     }
+    if options.node:
+        found["node"] = options.node
     if options.operation:
         found["operation"] = options.operation
         found["allowed"] = verdict.rights.allow(Operation(options.operation))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Protocol
 
 from twisted.logger import Logger
 
@@ -17,7 +17,7 @@ from annexd.app.access import Operation, Rights, Verdict, restricted
 from annexd.app.admin import Sessions
 from annexd.app.logs import clean
 from annexd.app.plan import Current
-from annexd.errors import AnnexdError, Denied, FramingError, PeerLost, Refused
+from annexd.errors import Denied, FramingError, PeerLost, Refused
 from annexd.flow.signal import first_of
 from annexd.protocol.codec import encode
 from annexd.protocol.messages import Changed
@@ -37,6 +37,27 @@ _log = Logger()
 Connect = Callable[[], Wire]
 """The peer's connection, once it is certain that there is something to talk about; may raise `Refused`."""
 
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """
+    What a session is for.  ``names`` are those by which rules know it, where
+    it is not the repository itself; ``bypass`` is told which gateways the
+    client's requests have passed through.
+    """
+
+    store: Store
+    names: tuple[str, ...] = ()
+    bypass: Callable[[tuple[bytes, ...]], None] = lambda gateways: None
+
+
+class Proxies(Protocol):
+    """What the repositories here proxy."""
+
+    async def seat(self, repository: Repository, uuid: bytes, caller: Caller) -> Seat | None:
+        """`None` where ``repository`` does not proxy for that UUID."""
+
+
 Notice = Callable[[str], None]
 """Shows a sentence to the user at the other end."""
 
@@ -54,6 +75,9 @@ class Guest:
     ruled: Verdict
     """Of the rules alone."""
 
+    limits: Verdict
+    """Of the way in alone."""
+
     address: str = ""
     """Where the peer is, as far as that is known."""
 
@@ -66,12 +90,18 @@ class Host:
     """
 
     def __init__(
-        self, reactor: Any, directory: Directory[Repository], sessions: Sessions, current: Current
+        self,
+        reactor: Any,
+        directory: Directory[Repository],
+        sessions: Sessions,
+        current: Current,
+        proxies: Proxies | None = None,
     ) -> None:
         self.reactor = reactor
         self._directory = directory
         self._sessions = sessions
         self._current = current
+        self._proxies = proxies
 
     @property
     def current(self) -> Current:
@@ -96,11 +126,12 @@ class Host:
         place = await self._directory.locate(path, home)
         ruled = self._current.access.verdict(principal, *place.aliases)
         hint = clean(principal) if limited_by is None else ""
-        verdict = ruled.within(Verdict(limits, limited_by or hint, hint))
+        limiting = Verdict(limits, limited_by or hint, hint)
+        verdict = ruled.within(limiting)
         if not verdict.rights.allow(Operation.ENTER):
             sentence = f"no repository is served at {shown(path)}"
             raise Denied(sentence, f"{sentence} for {clean(principal)} ({verdict.because})")
-        return Guest(principal, transport, place, verdict, ruled, address)
+        return Guest(principal, transport, place, verdict, ruled, limiting, address)
 
     async def visit(self, guest: Guest) -> Visit[Repository]:
         return await self._directory.visit(guest.place)
@@ -123,18 +154,30 @@ class Host:
         without ``git`` there is no CONNECT.
         """
         with await self.visit(guest) as repository:
-            store = chosen(repository, uuid, Caller(client, guest.principal), guest.verdict)
+            seat = await self._seat(guest, repository, uuid, Caller(client, guest.principal))
             with self._connected(guest, connect) as (wire, activity):
                 access = self._git_access(guest) if git else None
-                await _serve(wire, store, activity, access, notice)
-            await _flushed(repository)
+                await _serve(wire, seat, activity, access, notice)
+            # git-annex commits when a session ends, and clients look at the branch right after it.
+            await repository.settle()
 
     async def announce(self, guest: Guest, connect: Connect, uuid: bytes | None = None) -> None:
         """A line for each change of a ref, until the client hangs up."""
         with await self.visit(guest) as repository:
-            store = chosen(repository, uuid, Caller(b"", guest.principal), guest.verdict)
+            check_uuid(repository, uuid)
+            store = _own_store(repository, Caller(b"", guest.principal), guest.verdict)
             with self._connected(guest, connect) as (wire, activity):
                 await _announce(wire, store, activity)
+
+    async def _seat(self, guest: Guest, repository: Repository, uuid: bytes | None, caller: Caller) -> Seat:
+        """The store that a session is for: here ``uuid`` says which."""
+        if uuid is None or uuid == repository.uuid:
+            return Seat(_own_store(repository, caller, guest.verdict))
+        seat = None if self._proxies is None else await self._proxies.seat(repository, uuid, caller)
+        if seat is None:
+            raise _other_uuid(repository, uuid)
+        ruled = self._current.access.verdict(guest.principal, *guest.place.aliases, node=seat.names)
+        return replace(seat, store=restricted(seat.store, ruled.within(guest.limits)))
 
     def _git_access(self, guest: Guest) -> GitAccess:
         """For CONNECT, where git-annex is stricter than with git's own verbs."""
@@ -178,9 +221,7 @@ class Host:
 # --- which store -------------------------------------------------------------
 
 
-def chosen(repository: Repository, uuid: bytes | None, caller: Caller, verdict: Verdict) -> Store:
-    """The store that a session is for: here ``uuid`` says which."""
-    check_uuid(repository, uuid)
+def _own_store(repository: Repository, caller: Caller, verdict: Verdict) -> Store:
     unserved = repository.parts.unserved
     if unserved is not None:
         raise Refused(unserved)
@@ -189,20 +230,24 @@ def chosen(repository: Repository, uuid: bytes | None, caller: Caller, verdict: 
 
 def check_uuid(repository: Repository, uuid: bytes | None) -> None:
     """In the words that users of git-annex may have seen before."""
-    if uuid is None or uuid == repository.uuid:
-        return
+    if uuid is not None and uuid != repository.uuid:
+        raise _other_uuid(repository, uuid)
+
+
+def _other_uuid(repository: Repository, uuid: bytes) -> Refused:
     found = f"UUID {shown(repository.uuid)}" if repository.uuid else "uninitialized repository"
-    raise Refused(f"expected repository UUID {shown(uuid)} but found {found}")
+    return Refused(f"expected repository UUID {shown(uuid)} but found {found}")
 
 
 # --- small parts -------------------------------------------------------------
 
 
-async def _serve(wire: Wire, store: Store, activity: Activity, git: GitAccess | None, notice: Notice) -> None:
+async def _serve(wire: Wire, seat: Seat, activity: Activity, git: GitAccess | None, notice: Notice) -> None:
     """Until the client has heard all that was said to it."""
+    store = seat.store
     try:
         greet(wire, store.uuid)
-        await Server(wire, store, activity, git=git, notice=notice).run()
+        await Server(wire, store, activity, git=git, notice=notice, bypass=seat.bypass).run()
     except FramingError:
         await _heard(wire)
         raise
@@ -231,11 +276,3 @@ async def _heard(wire: Wire) -> None:
         await wire.flushed()
     except PeerLost as error:
         wire.abort(error)
-
-
-async def _flushed(repository: Repository) -> None:
-    """git-annex commits when a session ends, and clients look at the branch right after it."""
-    try:
-        await repository.flush()
-    except AnnexdError as error:
-        _log.warn("the location log stays in the journal: {reason}", reason=str(error))

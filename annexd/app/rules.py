@@ -14,6 +14,7 @@ _GROUP: Mapping[str, Parser] = {"name": values.text, "members": values.texts}
 _ACCESS: Mapping[str, Parser] = {
     "users": values.texts,
     "repositories": values.texts,
+    "nodes": values.texts,
     "rights": values.one_of(*(rights.value for rights in Rights)),
 }
 
@@ -72,4 +73,5 @@ def _rule(reading: Reading, groups: Groups, where: Where, given: object) -> Rule
     if not {"users", "rights"} <= found.keys():
         return None
     repositories = tuple(found.get("repositories", ("*",)))
-    return Rule(tuple(users), repositories, Rights(found["rights"]), reading.origin(where))
+    nodes = tuple(found.get("nodes", ()))
+    return Rule(tuple(users), repositories, Rights(found["rights"]), reading.origin(where), nodes)

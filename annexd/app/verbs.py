@@ -94,6 +94,9 @@ def _add_access(commands: Commands, add: Callable[..., argparse.ArgumentParser])
         choices=OPERATIONS,
         help=f"one of {', '.join(OPERATIONS)}",
     )
+    check.add_argument(
+        "--node", metavar="NODE", help="in a node or cluster that it proxies: its name or UUID"
+    )
     check.add_argument("--config", metavar="FILE", help="by default /etc/annexd.toml")
     check.add_argument("--json", action="store_true", help="as a JSON document")
 

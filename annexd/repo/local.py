@@ -9,7 +9,7 @@ from typing import Callable, Union
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from annexd.errors import Absent, Refused
+from annexd.errors import Absent, AnnexdError, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo import leftovers
@@ -169,6 +169,13 @@ class Repository:
         """Commit the journal now, and leave nothing behind that is to be tidied up."""
         await self.sweeper.done()
         await self.ledger.flush()
+
+    async def settle(self) -> None:
+        """`flush`, for those who have nobody to tell what goes wrong: the journal keeps it."""
+        try:
+            await self.flush()
+        except AnnexdError as error:
+            _log.warn("the location log stays in the journal: {reason}", reason=str(error))
 
     async def close(self) -> None:
         await self.sweeper.done()

@@ -69,7 +69,8 @@ _VALIDITY = 1
 class Server:
     """
     One session.  ``notice`` shows a sentence to the user at the other end
-    where the transport has a way beside the protocol, as ssh has with stderr.
+    where the transport has a way beside the protocol, as ssh has with stderr;
+    ``bypass`` is told which gateways the requests have passed through.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Server:
         *,
         git: gitlink.GitAccess | None = None,
         notice: Callable[[str], None] = lambda sentence: None,
+        bypass: Callable[[tuple[bytes, ...]], None] = lambda gateways: None,
     ) -> None:
         self._wire = wire
         self._store = store
         self._activity = activity
         self._git = git
         self._notice = notice
+        self._bypass = bypass
         self._put_was_refused = False
         self._over = False
 
@@ -148,8 +151,8 @@ class Server:
             case Version(number):
                 self._wire.version = agreed(number)
                 self._wire.send(Version(self._wire.version))
-            case Bypass():
-                pass  # only what passes requests on must know where they have been
+            case Bypass(gateways):
+                self._bypass(gateways)
             case Connect(service):
                 await self._connect(service)
             case NotifyChange():

@@ -59,6 +59,20 @@ class Rules(SynchronousTestCase):
         access = Access([rule("*", "/data/*", Rights.NONE), rule("*", "*", Rights.READ_WRITE)])
         self.assertIs(Rights.NONE, access.rights("alice", b"/srv/a", b"/data/a"))
 
+    def test_nodes_behind_a_repository(self) -> None:
+        only = Rule(("alice",), ("*",), Rights.READ_WRITE, "f:1", ("n*", "uuid-3"))
+        access = Access([only, rule("alice", "*", Rights.READ_ONLY)])
+        self.assertIs(Rights.READ_ONLY, access.rights("alice", b"/srv/a"))
+        for names, rights in (
+            (("n1", "uuid-1"), Rights.READ_WRITE),
+            (("x", "uuid-3"), Rights.READ_WRITE),
+            (("x", "uuid-4"), Rights.READ_ONLY),
+        ):
+            self.assertIs(rights, access.verdict("alice", b"/srv/a", node=names).rights)
+        self.assertIn(
+            "none for x in this repository", Access([only]).verdict("alice", b"/a", node=["x"]).because
+        )
+
     def test_case_counts(self) -> None:
         access = Access([rule("Alice", "*", Rights.NONE)])
         self.assertIs(Rights.READ_WRITE, access.rights("alice", b"/srv/a"))

@@ -36,6 +36,15 @@ rights = "append-only"
 [[access]]
 users = ["certificate:c*"]
 rights = "read-only"
+
+[[access]]
+users = ["carol"]
+nodes = ["n*"]
+rights = "append-only"
+
+[[access]]
+users = ["carol"]
+rights = "read-only"
 """
 
 
@@ -68,6 +77,13 @@ class Explaining(Typed):
         self.assertEqual((0, "yes: read-write (no rule names bob)\n"), self.check("bob", self.x, "remove"))
         none = "no: none (there are rules for alice, but none for this repository)\n"
         self.assertEqual((1, none), self.check("alice", self.y, "get"))
+
+    def test_in_a_node(self) -> None:
+        self.assertEqual(0, self.check("carol", self.x, "put", "--node", "n1")[0])
+        self.assertEqual(1, self.check("carol", self.x, "put", "--node", "archive")[0])
+        self.assertEqual(1, self.check("carol", self.x, "put")[0])
+        code, printed = self.check("carol", self.x, "--node", "n1", "--json")
+        self.assertEqual((0, "n1", "append-only"), (code, *map(json.loads(printed).get, ("node", "rights"))))
 
     def test_all_of_them(self) -> None:
         code, printed = self.check("alice", self.x)

@@ -22,6 +22,7 @@ from annexd.app.invocation import HandedOver
 from annexd.app.shell import Shell
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
+from annexd.repo.local import Repository as Opened
 from annexd.router.places import Place, Served
 from annexd.sessions.deadlines import Deadlines
 from annexd.store import Caller
@@ -88,6 +89,8 @@ class Repository:
         self.flushed += 1
         if self.flush_problem is not None:
             raise self.flush_problem
+
+    settle = Opened.settle
 
 
 class Directory:

@@ -37,7 +37,9 @@ class Case(SynchronousTestCase):
         self.wire = Wire(self.clock, Deadlines(idle=1000, stall=10, lock=100))
         _, self.end = duplex(self.peer, self.wire, self.window)
         activity = Activity(self.clock, 1, "alice", b"/srv/x")
-        server = Server(self.wire, self.store, activity, notice=self.notices.append)
+        self.passed: list[tuple[bytes, ...]] = []
+        notice, bypass = self.notices.append, self.passed.append
+        server = Server(self.wire, self.store, activity, notice=notice, bypass=bypass)
         self.done = Deferred.fromCoroutine(server.run())
 
     def hold(self, key: bytes = KEY, content: bytes = CONTENT) -> None:
@@ -80,6 +82,7 @@ class SimpleRequests(Case):
 
     def test_bypass_gets_no_reply(self) -> None:
         self.says(b"BYPASS a b\nBYPASS\nGETTIMESTAMP\n", b"TIMESTAMP 1000\n")
+        self.assertEqual(self.passed, [(b"a", b"b"), ()])
 
     def test_garbage_is_answered_and_the_session_goes_on(self) -> None:
         for line in b"HELLO", b"", b"CHECKPRESENT", b"CHECKPRESENT nonsense", b"GET -1  " + KEY, b"DATA -1":
