@@ -15,25 +15,24 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Callable
 
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
-from annexd.repo import presence, trees
-from annexd.repo.git import BranchLocked, Git
+from annexd.repo import presence, siblings, trees
+from annexd.repo.combining import combined
+from annexd.repo.git import Commit, Git
 from annexd.repo.layout import Layout, journal_name
 from annexd.repo.locks import FileLock, lock
-from annexd.repo.modes import Modes, change_mode
+from annexd.repo.modes import Modes
 from annexd.repo.othertmp import read_small, replace_file
 from annexd.repo.settings import Settings
+from annexd.repo.tip import Tip, sync
 
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
-_PUSH_SECONDS = 5.0  # git holds a reference for milliseconds
-_PUSHES_SECONDS = 60.0  # after each push a large commit, which takes its time, is made anew
-_PAUSE_S = 0.02
 _MOST_FILES = 2000  # in one commit: it takes about a second, in which others wait
 _MESSAGE = b"update"
 
@@ -64,8 +63,7 @@ class Branch:
         self._modes = modes
         self._now = now
         self._durable = durable
-        self._clock = clock
-        self._sleep = sleep
+        self._tip = Tip(git, layout, modes, durable, clock, sleep)
 
     # --- keys ----------------------------------------------------------------
 
@@ -136,7 +134,7 @@ class Branch:
         with _refusing(path):
             self._modes.in_made_dir(journal, self._layout.annex, act)
             if self._durable:
-                _sync([journal])
+                sync([journal])
 
     # --- the branch ----------------------------------------------------------
 
@@ -175,68 +173,33 @@ class Branch:
         return len(paths)
 
     def _put_on_branch(self, journalled: dict[bytes, bytes]) -> None:
-        """
-        A push may move the branch at any moment, so what is committed is
-        what the journal and the branch say together, and when the branch has
-        moved meanwhile all is done again.
-        """
+        """What is committed is what the journal and the branch say together."""
         message = self._settings.commit_message or _MESSAGE
-        begin = self._clock()
-        while True:
-            head = self._git.branch_head()
+
+        def make(head: bytes | None) -> Commit | None:
             changed = {}
             for name, text in journalled.items():
                 old = self._git.branch_file(name, head) if head else None
                 new = combined(name, text, old)
                 if new != old:
                     changed[name] = new
-            if not changed:
-                return
-            commit = self._git.write_commit(changed, message, head)
-            self._settle_objects(commit.object_files)
-            self._disown_index()
-            try:
-                if self._git.move_branch(commit.name, head):
-                    self._settle_branch()
-                    return
-                if self._clock() >= begin + _PUSHES_SECONDS:
-                    raise Refused("others move the git-annex branch all the time")
-            except BranchLocked:
-                if self._clock() >= begin + _PUSH_SECONDS:
-                    raise
-            self._sleep(_PAUSE_S)
+            return self._git.write_commit(changed, message, head) if changed else None
 
-    def _disown_index(self) -> None:
+        self._tip.move(make)
+
+    def merge(self) -> bool:
         """
-        Tell git-annex that its index no longer is what the branch is.
-
-        It would find out by itself, but a process that has looked at the
-        branch already and now waits for the journal would commit its index
-        as it is, and repair that with a second commit: what the branch says
-        now would be missing in between, and for good if it were killed there.
+        Take in what others have pushed or we have fetched, as git-annex does
+        when it starts.  Returns `False` when there was nothing, or when the
+        settings say that git-annex is to do it.
         """
-        with _refusing(self._layout.index_state), contextlib.suppress(FileNotFoundError):
-            os.unlink(self._layout.index_state)
-
-    def _settle_objects(self, files: tuple[bytes, ...]) -> None:
-        """libgit2 knows neither core.sharedRepository nor one repository's wish for fsync."""
-        directories = dict.fromkeys(map(os.path.dirname, files))
-        if self._modes.shared is not None:
-            for path in files:
-                with contextlib.suppress(FileNotFoundError):  # it is in a pack
-                    change_mode(path, self._modes.frozen_object)
-            for path in directories:
-                with contextlib.suppress(FileNotFoundError):
-                    change_mode(path, lambda mode: self._modes.directory(mode) | stat.S_ISGID)  # as git does
-        if self._durable and files:
-            _sync(files)
-            _sync([*directories, os.path.dirname(os.path.dirname(files[0]))])
-
-    def _settle_branch(self) -> None:
-        for path in self._git.branch_files():
-            self._modes.created_file(path)
-            if self._durable:
-                _sync([path, os.path.dirname(path)])
+        if not self._settings.always_commit or self._settings.needs_git_annex_to_commit:
+            return False
+        merged = False
+        for commit in siblings.unmerged(self._git, self._layout):
+            with self._journal_locked(), _refusing(self._layout.journal):
+                merged |= self._tip.move(partial(siblings.merge, self._git, commit))
+        return merged
 
     @contextlib.contextmanager
     def _journal_locked(self) -> Iterator[None]:
@@ -257,21 +220,6 @@ def branch_path(file: bytes) -> bytes:
     return b"_".join(part.replace(b"_", b"/") for part in file.split(b"__"))
 
 
-def combined(path: bytes, journalled: bytes, old: bytes | None) -> bytes:
-    """
-    What a file on the branch becomes: what the journal has for it stands, and
-    nothing that the branch has is lost.
-    """
-    if _is_location_log(path):
-        return presence.merge(presence.complete(journalled), old or b"")
-    return journalled if old is None else presence.union(old, journalled)
-
-
-def _is_location_log(path: bytes) -> bool:
-    """The logs of keys are in one or two hash directories, all other ``.log`` files at the top."""
-    return path.endswith(b".log") and 1 <= path.count(b"/") <= 2
-
-
 def _listed(journal: bytes, most: int) -> list[bytes]:
     """At most so many of the journal's files; what git cannot have on a branch was put there by mistake."""
     with contextlib.suppress(FileNotFoundError), os.scandir(journal) as entries:
@@ -284,19 +232,6 @@ def _read(path: bytes) -> bytes | None:
     """The content of a file in the journal; `None` where there is none."""
     with _refusing(path):
         return read_small(path)
-
-
-def _sync(paths: Iterable[bytes]) -> None:
-    """Onto the disk, whatever of these files and directories is still there."""
-    for path in paths:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # git packs objects, and removes the loose ones, when it likes
-            continue
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Callable
 
 import pygit2
 from pygit2.enums import ObjectType, ReferenceType, RepositoryOpenFlag
@@ -24,6 +25,9 @@ from annexd.errors import Refused
 from annexd.repo import trees
 
 BRANCH = b"refs/heads/git-annex"
+
+Unite = Callable[[bytes, bytes, bytes], bytes]
+"""What one file becomes: its path, our content, theirs."""
 
 _BRANCH = BRANCH.decode("ascii")
 _NOT_ANGLED = re.compile(r"[<>\n\0]")
@@ -150,14 +154,35 @@ class Git:
         refers to it until `move_branch`.
         """
         with _refusing(self.git_dir):
-            repository = self._repository
-            writing = _Writing(repository)
+            writing = _Writing(self._repository)
             base = None if parent is None else str(self._root_of(parent).id)
             tree = writing.tree(base, trees.nested(files))
-            who = self._signature()
-            parents = [] if parent is None else [parent.decode("ascii")]
-            text = message if message.endswith(b"\n") else message + b"\n"
-            commit = str(repository.create_commit(None, who, who, text, tree, parents))
+            return self._committed(writing, tree, message, [] if parent is None else [parent])
+
+    def write_merge(self, ours: bytes, theirs: bytes, message: bytes, unite: Unite) -> Commit:
+        """
+        A commit on both, with the files of both; of what they have both, and
+        differs, ``unite`` makes one from the path and the two contents.
+        """
+        with _refusing(self.git_dir):
+            writing = _Writing(self._repository)
+            roots = [
+                str(self._repository[one.decode("ascii")].peel(pygit2.Tree).id) for one in (ours, theirs)
+            ]
+            tree = writing.united(roots[0], roots[1], unite)
+            return self._committed(writing, tree, message, [ours, theirs])
+
+    def contains(self, commit: bytes, other: bytes) -> bool:
+        """Whether ``other`` is ``commit`` or an ancestor of it."""
+        with _refusing(self.git_dir):
+            one, two = commit.decode("ascii"), other.decode("ascii")
+            return one == two or self._repository.descendant_of(one, two)
+
+    def _committed(self, writing: _Writing, tree: str, message: bytes, parents: list[bytes]) -> Commit:
+        who = self._signature()
+        text = message if message.endswith(b"\n") else message + b"\n"
+        names = [parent.decode("ascii") for parent in parents]
+        commit = str(self._repository.create_commit(None, who, who, text, tree, names))
         writing.names.append(commit)
         objects = os.path.join(self.common_dir, b"objects")
         return Commit(commit.encode("ascii"), tuple(_loose(objects, name) for name in writing.names))
@@ -231,6 +256,21 @@ class _Writing:
             mode, oid = entries.get(name, (b"", b""))
             inner = self.tree(oid.hex() if mode == trees.TREE else None, change)
             entries[name] = trees.TREE, bytes.fromhex(inner)
+        return self._write(ObjectType.TREE, trees.joined(entries))
+
+    def united(self, ours: str, theirs: str, unite: Unite, path: bytes = b"") -> str:
+        """One tree of two; its name.  What is a file in one and a directory in the other stays ours."""
+        entries, others = (trees.cut(self._repository[name].read_raw()) for name in (ours, theirs))
+        for name, (mode, oid) in others.items():
+            known_mode, known = entries.setdefault(name, (mode, oid))
+            if known == oid or mode != known_mode:
+                continue
+            if mode == trees.TREE:
+                new = self.united(known.hex(), oid.hex(), unite, path + name + b"/")
+            else:
+                contents = (self._repository[one.hex()].read_raw() for one in (known, oid))
+                new = self._write(ObjectType.BLOB, unite(path + name, *contents))
+            entries[name] = mode, bytes.fromhex(new)
         return self._write(ObjectType.TREE, trees.joined(entries))
 
     def _write(self, kind: ObjectType, content: bytes) -> str:

@@ -165,6 +165,11 @@ class Repository:
     async def _refs(self) -> Refs:
         return await self.ledger.run(self.git.refs)
 
+    async def take_in(self) -> bool:
+        """Merge what others have pushed, or git has fetched, of the git-annex branch; was there anything?"""
+        with refusing():
+            return await self.ledger.run(self.parts.branch.merge)
+
     async def flush(self) -> None:
         """Commit the journal now, and leave nothing behind that is to be tidied up."""
         await self.sweeper.done()

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
 from annexd.repo import branch as branch_module
-from annexd.repo.branch import branch_path, combined
+from annexd.repo.branch import branch_path
+from annexd.repo.combining import combined
 from annexd.repo.git import BranchLocked
 from annexd.repo.layout import journal_name
 from annexd.repo.locks import Locked, try_lock

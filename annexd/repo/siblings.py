@@ -1,0 +1,50 @@
+"""
+Other git-annex branches in the same repository: what was pushed to us
+(``synced/git-annex``) and what we have fetched (``remotes/*/git-annex``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from annexd.errors import Refused
+from annexd.repo.combining import united
+from annexd.repo.git import BRANCH, Commit, Git
+from annexd.repo.layout import Layout
+from annexd.repo.othertmp import read_small
+
+_MESSAGE = b"merging git-annex branches"
+_TRANSITIONS = b"transitions.log"
+_NAME = re.compile(rb"[0-9a-f]{40,64}")
+
+
+def unmerged(git: Git, layout: Layout) -> tuple[bytes, ...]:
+    """
+    Commits of siblings that ours does not have yet.  What ``git annex forget``
+    wants to be left alone stays so.
+    """
+    refs = git.refs()
+    ours = refs.get(BRANCH)
+    found = {
+        commit: None
+        for name, commit in refs.items()
+        if name != BRANCH
+        and name.endswith(b"/git-annex")
+        and name.startswith((b"refs/heads/", b"refs/remotes/"))
+    }
+    ignored = set(_NAME.findall(read_small(os.path.join(layout.annex, b"ignoredrefs")) or b""))
+    return tuple(c for c in found if c not in ignored and not (ours and git.contains(ours, c)))
+
+
+def merge(git: Git, theirs: bytes, ours: bytes | None) -> Commit | None:
+    """Where the branch is to be, so that it says what both say; `None` when it does so already."""
+    if ours is None or git.contains(theirs, ours):
+        return Commit(theirs, ())
+    if git.contains(ours, theirs):
+        return None
+    if (git.branch_file(_TRANSITIONS, ours) or b"") != (git.branch_file(_TRANSITIONS, theirs) or b""):
+        raise Refused(
+            "a git-annex branch with other transitions (git annex forget) has come; run `git annex merge`"
+        )
+    return git.write_merge(ours, theirs, _MESSAGE, united)
