@@ -110,7 +110,8 @@ class Machine:
     def holders(self, repo: Path, key: bytes) -> set[bytes]:
         """The UUIDs that the location log (journal included) has for a key."""
         _, said = self.tries(repo, "whereis", "--json", b"--key=" + key)
-        return {place["uuid"].encode() for place in json.loads(said.splitlines()[-1])["whereis"]}
+        documents = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
+        return {place["uuid"].encode() for document in documents for place in document["whereis"]}
 
     def files(self, repo: Path, name: str, count: int, content: bytes = b"") -> list[bytes]:
         """Add ``count`` small files in a directory ``name`` and commit them; their keys, in order."""
