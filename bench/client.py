@@ -15,7 +15,7 @@ from typing import Sequence
 from bench.place import Place
 
 PIPE_BYTES = 1 << 20
-_ANSWERS = {b"SUCCESS": True, b"FAILURE": False}
+_ANSWERS = {b"SUCCESS": True, b"FAILURE": False, b"SUCCESS-PLUS": True, b"FAILURE-PLUS": False}
 
 
 class Unexpected(Exception):
@@ -145,9 +145,10 @@ class Session:
 
     def _answer(self) -> bool:
         line = self.line()
-        if line not in _ANSWERS:
+        word = line.partition(b" ")[0]
+        if word not in _ANSWERS:
             raise Unexpected(repr(line))
-        return _ANSWERS[line]
+        return _ANSWERS[word]
 
     def _must(self, what: bytes) -> None:
         if not self._answer():

@@ -21,13 +21,19 @@ class Plan:
     start_rounds: int
     idle_sessions: tuple[int, ...]
     ssh_start_rounds: int
+    cluster_bytes: int
+    cluster_rounds: int
+    cluster_sessions: int
     section_seconds: float
     """After this a section is given up, so that nothing can hang."""
 
     @property
     def disk_bytes(self) -> int:
-        """The source, one object on each of three repositories, the limit's file, and slack."""
-        return 5 * self.large_bytes + 300 * MIB
+        """
+        The source, one object on each of three repositories, the limit's file,
+        one object on each node of two clusters, and slack.
+        """
+        return 5 * self.large_bytes + 7 * self.cluster_bytes + 300 * MIB
 
 
 FULL = Plan(
@@ -42,6 +48,9 @@ FULL = Plan(
     start_rounds=25,
     idle_sessions=(1, 50, 1000),
     ssh_start_rounds=9,
+    cluster_bytes=512 * MIB,
+    cluster_rounds=5,
+    cluster_sessions=50,
     section_seconds=420.0,
 )
 
@@ -57,5 +66,8 @@ QUICK = Plan(
     start_rounds=2,
     idle_sessions=(1, 5),
     ssh_start_rounds=2,
+    cluster_bytes=16 * MIB,
+    cluster_rounds=2,
+    cluster_sessions=3,
     section_seconds=30.0,
 )

@@ -6,7 +6,7 @@ from typing import Callable, Iterator, Mapping
 
 from bench.report import Row
 from bench.scene import Scene
-from bench.sections import check, large, latency, memory, ssh, start, tiny, tls
+from bench.sections import check, cluster, large, latency, memory, ssh, start, tiny, tls
 
 Section = Callable[[Scene], Iterator[Row]]
 
@@ -19,4 +19,5 @@ SECTIONS: Mapping[str, Section] = {
     "memory": memory.rows,
     "ssh": ssh.rows,
     "tls": tls.rows,
+    "cluster": cluster.rows,
 }
