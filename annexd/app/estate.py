@@ -1,0 +1,174 @@
+"""
+What one repository proxies: its nodes, its clusters, and the ways to them, as
+its git config and its git-annex branch have it now.
+
+It outlives the sessions, so that connections stay warm and what was learnt of
+the nodes is not forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
+
+from annexd.node import Health, Node
+from annexd.protocol.codec import decode_file
+from annexd.protocol.keys import Key
+from annexd.repo.local import Repository
+from annexd.repo.whereabouts import Whereabouts
+from annexd.router.configured import Configured, Remote
+from annexd.router.inference import infer
+from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
+from annexd.router.ports import Way, Wish
+from annexd.router.preferred import Judge, Question
+from annexd.router.routes import Branch, Plan, Routes
+from annexd.router.topology import Attached, Here, Neighbour, Network
+from annexd.router.uploads import Uploads
+from annexd.router.weights import Quality, Weights
+
+_FRESH_S = 1.0
+"""For so long what was read of the branch is not read again."""
+
+MakeNode = Callable[[Remote, bytes], Node]
+"""The node that is reached by a remote, when this UUID is asked for there."""
+
+
+class Estate:
+    """``make`` makes the nodes; they are kept for as long as their remotes stay as they are."""
+
+    def __init__(self, uuid: bytes, clock: Any, make: MakeNode) -> None:
+        self.uuid = uuid
+        self.configured = Configured()
+        self.knowledge = Knowledge.from_logs({})
+        self.routes = Routes(Network(Here(uuid), {}, {}))
+        self.uploads = Uploads()
+        self._clock = clock
+        self._make = make
+        self._nodes: dict[tuple[Remote, bytes], Node] = {}
+        self._stamp: object = None
+        self._texts: Mapping[bytes, bytes] = {}
+        self._read_at = float("-inf")
+
+    # --- what there is ---------------------------------------------------------
+
+    async def refresh(self, repository: Repository) -> None:
+        """Notice what has changed; at most once a second, as sessions ask for it often."""
+        stamp = repository.parts.stamp
+        if stamp == self._stamp and self._clock.seconds() < self._read_at + _FRESH_S:
+            return
+        self._read_at = self._clock.seconds()
+        whereabouts = Whereabouts(repository)
+        if stamp != self._stamp:
+            self.configured = Configured.of(await whereabouts.config())
+        if self.configured.is_gateway:
+            await repository.take_in()
+        texts = await whereabouts.texts(LOGS)
+        if stamp != self._stamp or texts != self._texts:
+            self._stamp, self._texts = stamp, texts
+            self.knowledge = Knowledge.from_logs(texts)
+            self._draw()
+
+    def _draw(self) -> None:
+        """The network, from what is known now."""
+        clusters = {uuid: name for name, uuid in self.configured.clusters.items()}
+        knowledge = self.knowledge
+        members = {uuid: knowledge.members(uuid) for uuid in knowledge.clusters}
+        entries = {
+            gateway: [(one.uuid, one.name) for one in proxied] for gateway, proxied in knowledge.proxies.items()
+        }
+        here = Here(self.uuid, self._attached(clusters), self._neighbours(), clusters)
+        self.routes = Routes(infer(here, entries, members))
+        used = set(self.configured.remotes)
+        for key in [key for key in self._nodes if key[0] not in used]:
+            del self._nodes[key]
+
+    def _attached(self, clusters: Mapping[bytes, str]) -> tuple[Attached, ...]:
+        return tuple(
+            Attached(
+                remote.uuid,
+                remote.name,
+                remote.cost,
+                frozenset(uuid for uuid, name in clusters.items() if name in remote.node_of),
+            )
+            for remote in self.configured.remotes
+            if remote.proxied and self.lists(remote.uuid, remote.name)
+        )
+
+    def _neighbours(self) -> tuple[Neighbour, ...]:
+        return tuple(
+            Neighbour(remote.uuid, remote.name, remote.cost, remote.gateway_of)
+            for remote in self.configured.remotes
+            if remote.gateway_of
+        )
+
+    # --- what is proxied ---------------------------------------------------------
+
+    def names(self, uuid: bytes) -> tuple[str, ...]:
+        """Those by which proxy.log has it for this gateway; without one it is not proxied."""
+        return tuple(one.name for one in self.knowledge.proxies.get(self.uuid, ()) if one.uuid == uuid)
+
+    def lists(self, uuid: bytes, name: str) -> bool:
+        return name in self.names(uuid)
+
+    def is_cluster(self, uuid: bytes) -> bool:
+        """Whether it is a cluster that this gateway serves, by its config and by the branch."""
+        return is_cluster_uuid(uuid) and uuid in self.configured.clusters.values() and bool(self.names(uuid))
+
+    def way_to(self, uuid: bytes) -> Way | None:
+        """To one repository by itself; `None` where none is configured."""
+        if not self.names(uuid):
+            return None
+        ways = self._ways(self.routes.path_to(uuid, (), self.weights()), lambda branch: uuid)
+        return ways[0] if ways else None
+
+    def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
+        """See `annexd.router.ports.Ways`."""
+        return self._ways(self.plan(cluster, bypass), lambda b: cluster if b.is_gateway else b.uuid)
+
+    def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
+        return self.routes.plan(cluster, bypass, self.weights())
+
+    def _ways(self, plan: Plan, asked: Callable[[Branch], bytes]) -> list[Way]:
+        remotes = {remote.name: remote for remote in self.configured.remotes}
+        return [
+            Way(self.node(remotes[one.name], asked(one)), one.reaches, one.cost, one.bypass)
+            for one in plan.branches
+        ]
+
+    def node(self, remote: Remote, uuid: bytes) -> Node:
+        known = self._nodes.get((remote, uuid))
+        if known is None:
+            known = self._nodes[remote, uuid] = self._make(remote, uuid)
+        return known
+
+    def weights(self) -> Weights:
+        """How the remotes fare: the best of what is known of each by the sessions with it."""
+        qualities: dict[str, Quality] = {}
+        for (remote, _), node in self._nodes.items():
+            condition = node.condition
+            quality = Quality(
+                condition.health is not Health.DOWN,
+                condition.health is Health.SLOW,
+                condition.latency_s,
+                condition.bytes_per_s,
+            )
+            former = qualities.get(remote.name)
+            if former is None or (quality.up and not former.up):
+                qualities[remote.name] = quality
+        return Weights(qualities)
+
+
+class EstateWishes:
+    """See `annexd.router.ports.Wishes`."""
+
+    def __init__(self, estate: Estate, repository: Repository) -> None:
+        self._estate = estate
+        self._repository = repository
+
+    async def of(
+        self, key: Key, file: bytes, uuids: Sequence[bytes], holders: frozenset[bytes]
+    ) -> Mapping[bytes, Wish]:
+        await self._estate.refresh(self._repository)
+        judge = Judge(self._estate.knowledge, self._estate.uuid, {})
+        question = Question(key, decode_file(file) or None, holders)
+        return {uuid: judge.wish(uuid, question) for uuid in uuids}
