@@ -26,7 +26,7 @@ from annexd.router.topology import Gateway, Here, Link, Network
 Entries = Mapping[bytes, Sequence[tuple[bytes, str]]]
 """proxy.log: for each gateway, what it lists, UUIDs and names."""
 
-_PROBABLY_NO_NAME = 255
+_LONGEST_NAME = 255
 """git makes directories of the names of remotes, and they can be no longer."""
 
 _Claim = tuple[bytes, str, bytes]
@@ -39,7 +39,7 @@ _Entry = tuple[bytes, bytes, str]
 def legal(name: str) -> bool:
     """Whether git-annex takes it for a remote's name; others it does not even read."""
     return (
-        0 < len(name) <= _PROBABLY_NO_NAME
+        0 < len(name) <= _LONGEST_NAME
         and name[0] not in ".-"
         and all(character.isalnum() or character in "-_." for character in name)
     )
@@ -50,26 +50,34 @@ def is_cluster(uuid: bytes) -> bool:
 
 
 def infer(here: Here, entries: Entries, members: Mapping[bytes, frozenset[bytes]]) -> Network:
+    """The network as it looks from ``here``. ``members`` is cluster.log, without dead repositories."""
+    return Survey(entries).seen_from(here, members)
+
+
+class Survey:
     """
-    The network as it looks from ``here``.  ``members`` is cluster.log, without
-    dead repositories.  Time is linear in the sizes of both, times the number
-    of dashes in a name.
+    What proxy.log says, whoever reads it.  Time is linear in its size, times
+    the number of dashes in a name.
     """
-    lists = _Lists(entries)
-    links = _Links(lists)
-    owned = _owned(lists, links, here.uuid)
-    gateways = {
-        uuid: Gateway(
-            uuid,
-            frozenset(lists.clusters[uuid]),
-            owned[uuid],
-            links.of(uuid),
-            frozenset(lists.names[uuid]),
-        )
-        for uuid in lists.names
-        if uuid != here.uuid
-    }
-    return Network(here, members, gateways)
+
+    def __init__(self, entries: Entries) -> None:
+        lists = _Lists(entries)
+        links = _Links(lists)
+        owned = _owned(lists, links)
+        self.gateways = {
+            uuid: Gateway(
+                uuid,
+                frozenset(lists.clusters[uuid]),
+                owned[uuid],
+                links.of(uuid),
+                frozenset(lists.names[uuid]),
+            )
+            for uuid in lists.names
+        }
+
+    def seen_from(self, here: Here, members: Mapping[bytes, frozenset[bytes]]) -> Network:
+        others = {uuid: gateway for uuid, gateway in self.gateways.items() if uuid != here.uuid}
+        return Network(here, members, others)
 
 
 class _Lists:
@@ -180,17 +188,17 @@ class _Links:
                     self._by_name[best[:2]] = best[2]
 
 
-def _owned(lists: _Lists, links: _Links, here: bytes) -> dict[bytes, dict[bytes, str]]:
+def _owned(lists: _Lists, links: _Links) -> dict[bytes, dict[bytes, str]]:
     """
-    For each gateway but this one its own nodes.  What looks like a stale way
-    through a neighbour counts only where nobody else has the node.
+    Each gateway's own nodes.  What looks like a stale way through a neighbour
+    counts only where nobody else has the node.
     """
     owned: dict[bytes, dict[bytes, str]] = defaultdict(dict)
     doubtful: list[_Entry] = []
     known: set[bytes] = set()
     for entry in lists:
         gateway, uuid, name = entry
-        if gateway == here or links.explain(entry):
+        if links.explain(entry):
             continue
         if links.prefix(gateway, name):
             doubtful.append(entry)

@@ -27,7 +27,7 @@ from annexd.router.tree import Leaf, Plane, Tree, Usable, cluster_plane, node_pl
 from annexd.router.weights import DOWN_COST, Weights
 
 _BYPASS_ALL = 256
-"""Of more gateways only those are named to a branch that its own are linked to; others are out of its reach."""
+"""Of more gateways only those are named to a branch that its own are linked to: it knows no way to others."""
 
 _LONGEST_BYPASS = 24_000
 """Bytes; a line of the protocol has at most 32,767, and the gateways behind add their own words."""

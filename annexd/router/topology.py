@@ -53,7 +53,7 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """From a gateway to another, by the name of a remote there; ``carries`` are the nodes named through it."""
+    """From one gateway to another, by a remote's name there; ``carries`` are the nodes named through it."""
 
     to: bytes
     name: str

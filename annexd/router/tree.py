@@ -43,7 +43,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A node on the tree, at the gateway that serves it; ``name`` is its remote here, where it is an own one."""
+    """A node on the tree, at the gateway that serves it; ``name`` is its remote, of an own one."""
 
     node: bytes
     gateway: bytes

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from annexd.router.inference import infer
+from annexd.router.inference import Survey
 from annexd.router.naming import proxied_names
 from annexd.router.routes import Routes, suspects
 from annexd.router.topology import Attached, Edge, Here, Neighbour, unwanted_node
@@ -40,7 +40,7 @@ class TooMany(Exception):
 
 @dataclass
 class Upload:
-    """``received``: how often each node; ``visits``: how often each gateway; ``sent``: all of it, tries too."""
+    """``received``: how often each node; ``visits``: how often each gateway; ``sent``: all that was tried."""
 
     received: Counter[bytes] = field(default_factory=Counter)
     visits: Counter[bytes] = field(default_factory=Counter)
@@ -72,10 +72,8 @@ class Net:
 
     def __post_init__(self) -> None:
         self._routes: dict[bytes, Routes] = {}
-
-    @property
-    def members(self) -> frozenset[bytes]:
-        return frozenset(uuid for nodes in self.nodes.values() for uuid in nodes.values())
+        self._surveys: dict[frozenset[bytes], Survey] = {}
+        self.members = frozenset(uuid for nodes in self.nodes.values() for uuid in nodes.values())
 
     def here(self, uuid: bytes) -> Here:
         clusters = frozenset((CLUSTER,))
@@ -88,10 +86,15 @@ class Net:
 
     def routes(self, uuid: bytes) -> Routes:
         if uuid not in self._routes:
-            unheard = self.unheard.get(uuid, frozenset())
-            lists = {g: entries for g, entries in self.lists.items() if g not in unheard}
-            self._routes[uuid] = Routes(infer(self.here(uuid), lists, {CLUSTER: self.members}))
+            survey = self._survey(self.unheard.get(uuid, frozenset()))
+            self._routes[uuid] = Routes(survey.seen_from(self.here(uuid), {CLUSTER: self.members}))
         return self._routes[uuid]
+
+    def _survey(self, unheard: frozenset[bytes]) -> Survey:
+        if unheard not in self._surveys:
+            lists = {g: entries for g, entries in self.lists.items() if g not in unheard}
+            self._surveys[unheard] = Survey(lists)
+        return self._surveys[unheard]
 
     def weights(self, uuid: bytes) -> Weights:
         remotes = {**self.nodes[uuid], **self.links[uuid]}
@@ -104,6 +107,7 @@ class Net:
         for uuid in order:
             self.lists[uuid] = self.stock_names(uuid) if stock else self.annexd_names(uuid)
         self._routes.clear()
+        self._surveys.clear()
 
     def stock_names(self, uuid: bytes) -> tuple[tuple[bytes, str], ...]:
         """What git-annex's updatecluster writes: all names that the neighbours list, except for own nodes."""
