@@ -45,6 +45,11 @@ def legal(name: str) -> bool:
     )
 
 
+def rank(name: str) -> tuple[int, int, str]:
+    """Of several names for a node, the one with the least is the best: the shortest path, as every hop has a dash."""
+    return name.count("-"), len(name), name
+
+
 def is_cluster(uuid: bytes) -> bool:
     return len(uuid) == 36 and uuid.startswith(b"ac") and uuid[14:15] == b"8"
 
@@ -63,12 +68,13 @@ class Survey:
     def __init__(self, entries: Entries) -> None:
         lists = _Lists(entries)
         links = _Links(lists)
-        owned = _owned(lists, links)
+        owned, maybe = _owned(lists, links)
         self.gateways = {
             uuid: Gateway(
                 uuid,
                 frozenset(lists.clusters[uuid]),
                 owned[uuid],
+                frozenset(maybe[uuid]),
                 links.of(uuid),
                 frozenset(lists.names[uuid]),
             )
@@ -120,7 +126,9 @@ class _Links:
         self._lists = lists
         self._possible = {entry: tuple(lists.explanations(entry)) for entry in lists}
         self._own = {entry for entry, claims in self._possible.items() if not claims}
-        self._having_own = {gateway for gateway, _, _ in self._own}
+        self._own_of: dict[bytes, list[tuple[bytes, str]]] = defaultdict(list)
+        for gateway, uuid, name in sorted(self._own):
+            self._own_of[gateway].append((uuid, name))
         self._evidence: dict[_Claim, set[bytes]] = defaultdict(set)
         self._attested: dict[_Claim, set[bytes]] = defaultdict(set)
         for entry, claims in self._possible.items():
@@ -152,8 +160,18 @@ class _Links:
             self._attested[claim].add(uuid)
 
     def _solid(self, claim: _Claim) -> bool:
-        """One of the neighbour's own nodes is seen through the link, unless it has none."""
-        return claim in self._attested or (claim in self._evidence and claim[2] not in self._having_own)
+        """
+        Whether most of the neighbour's own nodes are listed as they would be
+        if the link were there: through it, or by a name that is no worse.
+        """
+        gateway, prefix, other = claim
+        listed = self._lists.names[gateway]
+        own = self._own_of[other]
+        missing = sum(
+            not any(rank(known) <= rank(f"{prefix}-{name}") for known in listed.get(uuid, ()))
+            for uuid, name in own
+        )
+        return 2 * missing <= len(own)
 
     def _accept_solid(self) -> None:
         solid = [claim for claim in self._evidence if self._solid(claim)]
@@ -161,7 +179,7 @@ class _Links:
         for gateway, name, other in solid:
             by_name[gateway][name].add(other)
         self._composed = {claim for claim in self._evidence if self._made_of_two(claim, by_name[claim[0]])}
-        for claim in sorted(set(solid) - self._composed, key=self._rank):
+        for claim in sorted(set(solid) - self._composed, key=self._order):
             self._by_name.setdefault(claim[:2], claim[2])
 
     def _made_of_two(self, claim: _Claim, solid: Mapping[str, set[bytes]]) -> bool:
@@ -174,7 +192,7 @@ class _Links:
             for middle in solid.get(name[:cut], ())
         )
 
-    def _rank(self, claim: _Claim) -> tuple[int, int, bytes]:
+    def _order(self, claim: _Claim) -> tuple[int, int, bytes]:
         return -len(self._attested.get(claim, ())), -len(self._evidence[claim]), claim[2]
 
     def _accept_needed(self) -> None:
@@ -184,15 +202,16 @@ class _Links:
                 free = [c for c in claims if c[:2] not in self._by_name and c not in self._composed]
                 if free:
                     shortest = min(len(claim[1]) for claim in free)
-                    best = min((claim for claim in free if len(claim[1]) == shortest), key=self._rank)
+                    best = min((claim for claim in free if len(claim[1]) == shortest), key=self._order)
                     self._by_name[best[:2]] = best[2]
 
 
-def _owned(lists: _Lists, links: _Links) -> dict[bytes, dict[bytes, str]]:
+def _owned(lists: _Lists, links: _Links) -> tuple[dict[bytes, dict[bytes, str]], dict[bytes, set[bytes]]]:
     """
-    Each gateway's own nodes.  What looks like a stale way through a neighbour
-    counts only where nobody else has the node.
+    Each gateway's own nodes, and those that may be.  What looks like a stale
+    way through a neighbour counts only where nobody else has the node.
     """
+    maybe: dict[bytes, set[bytes]] = defaultdict(set)
     owned: dict[bytes, dict[bytes, str]] = defaultdict(dict)
     doubtful: list[_Entry] = []
     known: set[bytes] = set()
@@ -208,8 +227,10 @@ def _owned(lists: _Lists, links: _Links) -> dict[bytes, dict[bytes, str]]:
     for gateway, uuid, name in doubtful:
         if uuid not in known:
             _keep_shortest(owned[gateway], uuid, name)
-    return owned
+        else:
+            maybe[gateway].add(uuid)
+    return owned, maybe
 
 
 def _keep_shortest(names: dict[bytes, str], uuid: bytes, name: str) -> None:
-    names[uuid] = min(names.get(uuid, name), name, key=lambda known: (len(known), known))
+    names[uuid] = min(names.get(uuid, name), name, key=rank)

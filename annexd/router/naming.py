@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from annexd.router.inference import Entries, infer, is_cluster, legal
+from annexd.router.inference import Entries, infer, is_cluster, legal, rank
 from annexd.router.topology import Here, Network
 
 Names = tuple[tuple[bytes, str], ...]
@@ -38,7 +38,7 @@ def proxied_names(here: Here, entries: Entries, members: Mapping[bytes, frozense
     # git-annex offers nothing by a name that a remote has.
     reserved = {node.name for node in here.nodes} | {neighbour.name for neighbour in here.neighbours}
     behind = _Behind(infer(here, entries, members), entries)
-    for _, _, name, uuid in sorted(behind):
+    for name, uuid in sorted(behind, key=lambda item: (rank(item[0]), item[1])):
         if uuid not in named and name not in taken and name not in reserved:
             taken[name] = uuid
             named.add(uuid)
@@ -52,14 +52,14 @@ def _own(here: Here) -> Iterator[tuple[str, bytes]]:
 
 
 class _Behind:
-    """The names that the neighbours make possible, each with its rank: fewest dashes first, then shortest."""
+    """The names that the neighbours make possible."""
 
     def __init__(self, network: Network, entries: Entries) -> None:
         self._network = network
         self._entries = entries
         self._own = {node.uuid for node in network.here.nodes}
 
-    def __iter__(self) -> Iterator[tuple[int, int, str, bytes]]:
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
         here = self._network.here
         for neighbour in here.neighbours:
             if neighbour.uuid == here.uuid:
@@ -69,7 +69,7 @@ class _Behind:
                 name = f"{neighbour.name}-{listed}"
                 if uuid in nodes and legal(listed) and legal(name):
                     if not self._circular(neighbour.uuid, uuid, listed):
-                        yield name.count("-"), len(name), name, uuid
+                        yield name, uuid
 
     def _nodes_of(self, clusters: frozenset[bytes]) -> frozenset[bytes]:
         members = frozenset[bytes]().union(*(self._network.members.get(c, ()) for c in clusters))

@@ -257,6 +257,8 @@ class _Lists:
         plane = self._plane
         nodes = {node for node in plane.shared if not part.isdisjoint(plane.owners[node])}
         nodes.update(self._of_open)
+        for gateway in part:
+            nodes |= plane.perhaps.get(gateway, frozenset())
         if self._all_single:
             nodes.update(node for gateway in part for node in plane.single.get(gateway, ()))
         hoped = self._hoped.intersection(self._of_open)

@@ -63,13 +63,15 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """
-    Another gateway.  ``nodes`` are its own, with their names there, and
-    ``proxies`` all repositories that can be asked for there, itself excepted.
+    Another gateway.  ``nodes`` are its own, with their names there, ``maybe``
+    are nodes that may be its own, too, and ``proxies`` all repositories that
+    can be asked for there, itself excepted.
     """
 
     uuid: bytes
     clusters: frozenset[bytes] = frozenset()
     nodes: Mapping[bytes, str] = field(default_factory=dict)
+    maybe: frozenset[bytes] = frozenset()
     links: tuple[Link, ...] = ()
     proxies: frozenset[bytes] = frozenset()
 

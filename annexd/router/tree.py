@@ -108,6 +108,10 @@ class Plane:
             if self.network.here.uuid not in self.owners[attached.uuid]:
                 self.owners[attached.uuid].append(self.network.here.uuid)
         self.unplaced = self.members - self.owners.keys()
+        self.perhaps = {
+            gateway: frozenset(self.network.gateways[gateway].maybe & self.members)
+            for gateway in self.gateways & self.network.gateways.keys()
+        }
         self.single: dict[bytes, list[bytes]] = defaultdict(list)
         self.shared: list[bytes] = []
         for node in sorted(self.owners):
