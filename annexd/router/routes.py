@@ -1,0 +1,281 @@
+"""
+Which way a request goes from this gateway: to each node once, over the
+cheapest path, around what is down.
+
+The tree of cheapest paths is cut at this gateway.  Its own nodes are asked by
+themselves; every neighbour is given the part of the tree behind it, by a list
+of gateways to bypass: those that the request has passed through, this one, and
+all that are not in that part.  git-annex's gateways pass a request on to
+all neighbours that are not in the list, so they, too, send nothing where
+another branch goes.  A gateway to which no way is known, or only one that is
+down, is forbidden to nobody: that may reach a node twice, where forbidding it
+might not reach it at all.  Nodes of several gateways are kept from all branches but
+one by `unwanted_node`, which only annexd understands.
+
+Every list holds the gateways that a request has passed through, so it ends,
+whatever is wrong with what is known.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from annexd.router.topology import Edge, Network, unwanted_node
+from annexd.router.tree import Leaf, Plane, Tree, Usable, cluster_plane, node_plane
+from annexd.router.weights import DOWN_COST, Weights
+
+_BYPASS_ALL = 256
+"""Of more gateways only those are named to a branch that its own are linked to: it knows no way to others."""
+
+_LONGEST_BYPASS = 24_000
+"""Bytes; a line of the protocol has at most 32,767, and the gateways behind add their own words."""
+
+_CACHED_PLANS = 256
+
+_NO_WEIGHTS = Weights()
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """
+    One way out.  ``name`` is the remote, ``uuid`` its node or gateway,
+    ``reaches`` the nodes at its end, ``cost`` that of the path to the nearest
+    of them, and ``bypass`` what is to be said there.
+    """
+
+    uuid: bytes
+    name: str
+    is_gateway: bool
+    reaches: frozenset[bytes]
+    cost: float
+    bypass: tuple[bytes, ...]
+
+    @property
+    def down(self) -> bool:
+        """The remote is down, and there is no other way to these nodes."""
+        return self.cost >= DOWN_COST
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """
+    The branches, in the order in which to ask them (`nearest`), and what they
+    were found in.  ``unreached`` are wanted nodes without a way to them.
+    """
+
+    branches: tuple[Branch, ...]
+    unreached: frozenset[bytes]
+    plane: Plane
+    tree: Tree
+    usable: Usable
+
+
+class Routes:
+    """
+    The ways through one network.  Plans are kept: a request under the same
+    circumstances as one before costs nothing.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._planes: dict[tuple[bytes, bool], Plane] = {}
+        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+
+    def plan(
+        self,
+        cluster: bytes,
+        bypass: Sequence[bytes] = (),
+        weights: Weights = _NO_WEIGHTS,
+        targets: frozenset[bytes] | None = None,
+        avoid: frozenset[Edge] = frozenset(),
+    ) -> Plan:
+        """
+        The ways to all nodes of a cluster, or to its ``targets`` only, for a
+        request that came with ``bypass``.  Edges in ``avoid`` are not used:
+        for a second try, see `suspects`.
+        """
+        return self._plan(cluster, True, tuple(bypass), weights, targets, avoid)
+
+    def path_to(
+        self,
+        node: bytes,
+        bypass: Sequence[bytes] = (),
+        weights: Weights = _NO_WEIGHTS,
+        avoid: frozenset[Edge] = frozenset(),
+    ) -> Plan:
+        """The way to one node by itself, cluster or not: a plan with one branch or none."""
+        return self._plan(node, False, tuple(bypass), weights, None, avoid)
+
+    def _plan(
+        self,
+        uuid: bytes,
+        is_cluster: bool,
+        bypass: tuple[bytes, ...],
+        weights: Weights,
+        targets: frozenset[bytes] | None,
+        avoid: frozenset[Edge],
+    ) -> Plan:
+        circumstances = (uuid, is_cluster, bypass, weights, targets, avoid)
+        plan = self._plans.pop(circumstances, None)
+        if plan is None:
+            usable = Usable(weights, frozenset(bypass), avoid)
+            plan = _cut(self._plane(uuid, is_cluster), bypass, usable, targets, is_cluster)
+        self._plans[circumstances] = plan
+        if len(self._plans) > _CACHED_PLANS:
+            self._plans.popitem(last=False)
+        return plan
+
+    def _plane(self, uuid: bytes, is_cluster: bool) -> Plane:
+        plane = self._planes.get((uuid, is_cluster))
+        if plane is None:
+            plane = (cluster_plane if is_cluster else node_plane)(self.network, uuid)
+            if is_cluster:
+                self._planes[uuid, True] = plane  # of the other kind anybody may ask for any number
+        return plane
+
+
+def nearest(branches: Iterable[Branch]) -> list[Branch]:
+    """In the order in which to ask them for content: own nodes before gateways, then by cost."""
+    return sorted(branches, key=lambda b: (b.is_gateway, b.cost, b.uuid, b.name))
+
+
+def suspects(plan: Plan, reached: Iterable[bytes]) -> frozenset[Edge]:
+    """
+    Where it may have failed, when only ``reached`` of a plan's nodes were:
+    the edges to gateways with nodes of their own none of which were reached,
+    nor any behind them, and those to single nodes.  With these avoided and the
+    missing nodes as targets, another plan is a second try; as each try adds
+    to what is avoided, tries end.
+    """
+    got = set(reached)
+    alive: set[bytes] = set()
+    found: set[Edge] = set()
+    tree = plan.tree
+    for uuid in reversed(tree.stops):
+        if uuid in alive or any(leaf.node in got for leaf in tree.shares.get(uuid, ())):
+            alive |= {uuid, tree.stops[uuid].before}
+    for gateway, leaves in tree.shares.items():
+        if gateway == plan.plane.network.here.uuid or gateway in alive:
+            found |= {(gateway, leaf.node) for leaf in leaves if leaf.node not in got}
+        elif not _has_silent_before(gateway, plan, alive):
+            found.add((tree.stops[gateway].before, gateway))
+    return frozenset(found)
+
+
+def _has_silent_before(gateway: bytes, plan: Plan, alive: set[bytes]) -> bool:
+    """Whether there is, nearer to here, a gateway with nodes none of which were reached."""
+    stops, here = plan.tree.stops, plan.plane.network.here.uuid
+    before = stops[gateway].before
+    while before != here and before not in alive:
+        if plan.tree.shares.get(before):
+            return True
+        before = stops[before].before
+    return False
+
+
+def _cut(
+    plane: Plane,
+    bypass: tuple[bytes, ...],
+    usable: Usable,
+    targets: frozenset[bytes] | None,
+    is_cluster: bool,
+) -> Plan:
+    wanted = plane.members if targets is None else plane.members & targets
+    wanted = frozenset(node for node in wanted if unwanted_node(node) not in usable.bypass)
+    here = plane.network.here.uuid
+    if here in usable.bypass:
+        # It has been here, and what there is to be done here was done then.
+        return Plan((), frozenset(), plane, Tree({}, {}), usable)
+    tree = plane.grow(usable, targets)
+    passed = tuple(dict.fromkeys((*bypass, here)))
+    branches = [
+        Branch(leaf.node, leaf.name, False, frozenset((leaf.node,)), leaf.cost, passed)
+        for leaf in tree.shares.get(here, ())
+    ]
+    parts = _parts(tree)
+    lists = _Lists(plane, tree, usable, wanted, passed, parts) if is_cluster else None
+    for neighbour, part in parts.items():
+        leaves = [leaf for gateway in part for leaf in tree.shares.get(gateway, ())]
+        reaches = frozenset(leaf.node for leaf in leaves)
+        told = lists.of(part, reaches) if lists is not None else passed
+        cost = min(leaf.cost for leaf in leaves)
+        branches.append(Branch(neighbour, tree.first[neighbour], True, reaches, cost, told))
+    unreached = wanted.difference(*(branch.reaches for branch in branches))
+    return Plan(tuple(nearest(branches)), unreached, plane, tree, usable)
+
+
+def _parts(tree: Tree) -> dict[bytes, set[bytes]]:
+    """For each neighbour the gateways of its part of the tree, without those that lead to no node."""
+    neighbour: dict[bytes, bytes] = {}
+    for uuid, stop in tree.stops.items():
+        neighbour[uuid] = neighbour.get(stop.before, uuid)
+    parts: dict[bytes, set[bytes]] = defaultdict(set)
+    needed: set[bytes] = set()
+    for uuid in reversed(tree.stops):
+        if uuid in needed or tree.shares.get(uuid):
+            needed.add(tree.stops[uuid].before)
+            parts[neighbour[uuid]].add(uuid)
+    return dict(sorted(parts.items()))
+
+
+class _Lists:
+    """What each neighbour is told to bypass."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        tree: Tree,
+        usable: Usable,
+        wanted: frozenset[bytes],
+        passed: tuple[bytes, ...],
+        parts: dict[bytes, set[bytes]],
+    ) -> None:
+        self._plane = plane
+        self._passed = passed
+        used: set[bytes] = set().union(*parts.values())
+        known = plane.gateways - usable.bypass
+        # A node that nobody is known to have may be anywhere.
+        reached = {uuid for uuid, stop in tree.stops.items() if not stop.down}
+        self._open = known - (reached & used if plane.unplaced & wanted else reached)
+        self._forbidden = known - self._open
+        self._of_open = [node for node in plane.owners if not self._open.isdisjoint(plane.owners[node])]
+        served = {leaf.node for leaves in tree.shares.values() for leaf in leaves if not leaf.down}
+        self._hoped = wanted - served
+        self._all_single = wanted != plane.members or bool(usable.avoid)
+
+    def of(self, part: set[bytes], reaches: frozenset[bytes]) -> tuple[bytes, ...]:
+        forbidden = self._forbidden - part
+        if len(forbidden) > _BYPASS_ALL:
+            forbidden &= {other for gateway in part for other in self._plane.links[gateway]}
+        words = [*sorted(forbidden), *map(unwanted_node, sorted(self._not_here(part, reaches)))]
+        return _fitting(self._passed, words)
+
+    def _not_here(self, part: set[bytes], reaches: frozenset[bytes]) -> set[bytes]:
+        """Nodes that gateways of this part have, but that are not for this branch to serve."""
+        plane = self._plane
+        nodes = {node for node in plane.shared if not part.isdisjoint(plane.owners[node])}
+        nodes.update(self._of_open)
+        for gateway in part:
+            nodes |= plane.perhaps.get(gateway, frozenset())
+        if self._all_single:
+            nodes.update(node for gateway in part for node in plane.single.get(gateway, ()))
+        hoped = self._hoped.intersection(self._of_open)
+        return nodes - reaches - hoped
+
+
+def _fitting(passed: tuple[bytes, ...], words: Iterable[bytes]) -> tuple[bytes, ...]:
+    """As many words as a line has room for; those of the gateways passed through are never left out."""
+    known = dict.fromkeys(passed)
+    left = _LONGEST_BYPASS - sum(len(word) + 1 for word in known)
+    for word in words:
+        if word not in known:
+            left -= len(word) + 1
+            if left < 0:
+                break
+            known[word] = None
+    return tuple(known)
+
+
+__all__ = ["Branch", "Leaf", "Plan", "Routes", "nearest", "suspects"]
