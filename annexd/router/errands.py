@@ -98,9 +98,7 @@ class Errands:
 
         return started.addBoth(over)
 
-    async def each(
-        self, most: int, items: Sequence[I], do: Callable[[I], Coroutine[Any, Any, R]]
-    ) -> list[R]:
+    async def each(self, most: int, items: Sequence[I], do: Callable[[I], Coroutine[Any, Any, R]]) -> list[R]:
         """
         What ``do`` returns for each of ``items``, ``most`` of them at once.
         It says with its result how it went; what it raises ends it all.

@@ -14,6 +14,7 @@ from annexd.router.errands import quietly
 from annexd.router.ports import Way, Ways
 from annexd.store import Caller, Outcome, Store
 
+
 @dataclass(frozen=True, slots=True)
 class Member:
     way: Way

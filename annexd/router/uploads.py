@@ -69,4 +69,6 @@ class Uploads:
 
 
 def _too_long(mine: Deferred[None]) -> None:
-    mine.errback(Refused("somebody else has been uploading the same content for a long time; try again later"))
+    mine.errback(
+        Refused("somebody else has been uploading the same content for a long time; try again later")
+    )
