@@ -9,22 +9,51 @@ kernel can move the bytes where both ends allow it.
 from __future__ import annotations
 
 import os
-from typing import Protocol, Union
+from typing import Awaitable, Callable, Protocol, Union
 
+from annexd.errors import PeerLost, Refused, Unavailable
 from annexd.flow.workers import Workers
 
 Buffer = Union[bytes, bytearray, memoryview]
 
 
 class Source(Protocol):
-    remaining: int
-    """Bytes that have not been taken yet."""
+    @property
+    def remaining(self) -> int:
+        """Bytes that have not been taken yet."""
 
     async def read(self, limit: int) -> Buffer:
         """
         The next 1 to ``limit`` bytes.  Raises `PeerLost` or `Refused` when
         they cannot be had; never called when nothing remains.
         """
+
+
+class Succession:
+    """
+    A source made of sources, one after the other: when ``part`` fails, another
+    one takes its place where it stopped.  ``successor`` is told how many bytes
+    remain and why, and finds a source of as many, or raises.
+    """
+
+    def __init__(self, part: Source, successor: Callable[[int, Exception], Awaitable[Source]]) -> None:
+        self.part = part
+        self._successor = successor
+
+    @property
+    def remaining(self) -> int:
+        return self.part.remaining
+
+    async def read(self, limit: int) -> Buffer:
+        while True:
+            try:
+                return await self.part.read(limit)
+            except (PeerLost, Refused, Unavailable, OSError) as error:
+                await self.go_on(error)
+
+    async def go_on(self, error: Exception) -> None:
+        """``part`` has failed with ``error``."""
+        self.part = await self._successor(self.part.remaining, error)
 
 
 class Sink(Protocol):
@@ -74,8 +103,6 @@ class FileSource:
             return self.take_head()
         data = await self.workers.bulk.run(os.pread, self.fd, min(limit, self.remaining), self.offset)
         if not data:
-            from annexd.errors import Refused
-
             raise Refused("the file became shorter while it was read")
         self.moved(len(data))
         return data

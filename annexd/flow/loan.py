@@ -84,6 +84,13 @@ class Lender(Protocol):
         """`None`: not this one; the bytes go the way of all others."""
 
 
+@runtime_checkable
+class LentSource(Lender, Protocol):
+    """The same for what comes: ``remaining`` bytes of the input may be read."""
+
+    remaining: int
+
+
 def wait_a_little(fd: int, event: int, moved: int, end: float) -> bool:
     """
     Whether the peer gives or takes more at once; ``event`` is POLLIN or

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Callable
 
 from annexd.errors import PeerLost, Refused
-from annexd.flow.body import FileSink, FileSource, Sink, Source
-from annexd.flow.loan import Lender, Loan, Turn
+from annexd.flow.body import FileSink, FileSource, Sink, Source, Succession
+from annexd.flow.loan import Lender, LentSource, Loan, Turn
 
 _CHUNK = 256 * 1024
 _WORTH_A_LOAN = 128 * 1024
@@ -20,19 +20,38 @@ async def pour(source: Source, sink: Sink, moved: Moved) -> None:
     Take all that remains of ``source`` into ``sink``; ``moved`` is told of
     every piece.  Raises what either end raises.
     """
+    if isinstance(source, Succession):
+        await _pour_parts(source, sink, moved)
+        return
     if source.remaining > _WORTH_A_LOAN:
-        if isinstance(sink, FileSink) and isinstance(source, Lender):
+        if isinstance(sink, FileSink) and isinstance(source, LentSource):
             await _receive(source, sink, moved)
         elif isinstance(source, FileSource) and isinstance(sink, Lender):
             await _send(source, sink, moved)
+    await _carry(source, sink, moved)
+
+
+async def _carry(source: Source, sink: Sink, moved: Moved) -> None:
     while source.remaining:
         data = await source.read(_CHUNK)
         await sink.write(data)
         moved(len(data))
 
 
-async def _receive(source: Source, sink: FileSink, moved: Moved) -> None:
-    assert isinstance(source, Lender)
+async def _pour_parts(source: Succession, sink: Sink, moved: Moved) -> None:
+    """Each part that is a file goes the way of files; what cannot be read of it comes from the next."""
+    while isinstance(source.part, FileSource) and isinstance(sink, Lender):
+        if source.remaining <= _WORTH_A_LOAN:
+            break
+        try:
+            await _send(source.part, sink, moved)
+            break
+        except (Refused, OSError) as error:  # of the file: a sink raises `PeerLost`
+            await source.go_on(error)
+    await _carry(source, sink, moved)
+
+
+async def _receive(source: LentSource, sink: FileSink, moved: Moved) -> None:
     loan = source.borrow()
     if loan is None:
         return
@@ -42,7 +61,7 @@ async def _receive(source: Source, sink: FileSink, moved: Moved) -> None:
         loan.give_back()
 
 
-async def _receive_on_loan(source: Source, loan: Loan, sink: FileSink, moved: Moved) -> None:
+async def _receive_on_loan(source: LentSource, loan: Loan, sink: FileSink, moved: Moved) -> None:
     if loan.leftover:
         await sink.write(loan.leftover)
         source.remaining -= len(loan.leftover)

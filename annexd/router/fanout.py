@@ -1,0 +1,153 @@
+"""
+One stream into several nodes, each at its own pace and from its own offset.
+
+What a slow node has not taken yet is kept for it, up to a limit that holds for
+all of them together, since the pieces are shared.  At that limit the client is
+made to wait, but not for long: a node that takes nothing for a while is left
+out, and so is one that fails.  What it has got stays there for the next time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from annexd.errors import AnnexdError, Refused, Unavailable
+from annexd.flow.body import Buffer, FileSink, Sink
+from annexd.router.errands import Errands
+from annexd.router.failing import FailingSink
+from annexd.router.limits import Limits
+
+_TRIP = 2 << 20
+"""Bytes for which a disk is given a thread at once: a trip there costs as much as many pieces."""
+
+
+class Lane:
+    """
+    The way into one node, which has ``ahead`` bytes of the stream already.
+    ``error`` says why nothing goes there any more.
+    """
+
+    def __init__(self, errands: Errands, limits: Limits, sink: Sink, ahead: int, name: str) -> None:
+        self._errands = errands
+        self._seconds = limits.progress
+        self._name = name
+        self._sink = sink if isinstance(sink, FileSink) else FailingSink(sink, errands, self._seconds, name)
+        self._ahead = ahead
+        self._waiting: deque[memoryview] = deque()
+        self._draining: Deferred[None] | None = None
+        self._busy = False
+        self.backlog = 0
+        """Bytes that are kept for it."""
+        self.error: AnnexdError | None = None
+        self.moved: Callable[[], None] = lambda: None
+        """Called when the backlog has become less, or the lane has ended."""
+
+    def put(self, data: bytes) -> None:
+        view = memoryview(data)[self._ahead :]
+        self._ahead -= len(data) - len(view)
+        if not view or self.error is not None:
+            return
+        self._waiting.append(view)
+        self.backlog += len(view)
+        if not self._busy:
+            self._busy = True
+            self._draining = self._errands.start(self._drain())
+
+    def end(self, error: AnnexdError) -> None:
+        """Nothing goes there any more."""
+        if self.error is None:
+            self.error = error
+        if self._busy and self._draining is not None:
+            self._draining.cancel()
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting and self.error is None:
+                await self._take()
+                self.moved()
+        except BaseException:
+            self.error = self.error or Unavailable("the upload was given up")
+            raise
+        finally:
+            self._busy = False
+            if self.error is not None:
+                self._waiting.clear()
+                self.backlog = 0
+            self.moved()
+
+    async def _take(self) -> None:
+        if isinstance(self._sink, FileSink):
+            size = await self._write_to_disk(self._sink)
+        else:
+            piece = self._waiting.popleft()
+            size = len(piece)
+            await self._sink.write(piece)
+            self.error = self.error or self._sink.error
+        self.backlog -= size
+
+    async def _write_to_disk(self, sink: FileSink) -> int:
+        """The disk's own errors the sink remembers by itself."""
+        pieces, size = [], 0
+        while self._waiting and size < _TRIP:
+            pieces.append(self._waiting.popleft())
+            size += len(pieces[-1])
+        silence = f"{self._name} has taken nothing for {self._seconds:g} seconds"
+        try:
+            await self._errands.within(self._seconds, _write_all(sink, pieces), silence)
+        except (Refused, Unavailable) as error:
+            self.error = self.error or error
+        return size
+
+
+class Tee:
+    """A `Sink` for one writer at a time."""
+
+    def __init__(self, clock: IReactorTime, lanes: Sequence[Lane], most: int) -> None:
+        self._clock = clock
+        self._lanes = lanes
+        self._most = most
+        self._waiter: Deferred[None] | None = None
+        for lane in lanes:
+            lane.moved = self._moved
+
+    async def write(self, data: Buffer) -> None:
+        piece = bytes(data)
+        for lane in self._lanes:
+            lane.put(piece)
+        await self._until_at_most(self._most)
+
+    async def settle(self) -> None:
+        """Until every node has taken all, or has failed."""
+        await self._until_at_most(0)
+
+    async def _until_at_most(self, backlog: int) -> None:
+        while any(lane.backlog > backlog for lane in self._lanes if lane.error is None):
+            waiter: Deferred[None] = Deferred()
+            self._waiter = waiter
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+
+    def _moved(self) -> None:
+        """Whoever waits may end the lane that says so, which must not be in the middle of something then."""
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            self._clock.callLater(0, _wake, waiter)
+
+
+def _wake(waiter: Deferred[None]) -> None:
+    if not waiter.called:
+        waiter.callback(None)
+
+
+async def _write_all(sink: FileSink, pieces: Sequence[memoryview]) -> None:
+    def write() -> None:
+        for piece in pieces:
+            sink.write_blocking(piece)
+
+    await sink.workers.bulk.run(write)

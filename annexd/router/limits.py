@@ -1,0 +1,52 @@
+"""How long a cluster waits for its nodes, and how much it keeps for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from annexd.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and bytes."""
+
+    jobs: int = 16
+    """Nodes that one request waits for at once; ``annex.jobs`` where that is set."""
+
+    answer: float = 10.0
+    """For the answer to a question, the opening of an upload or a download included."""
+
+    disk: float = 300.0
+    """The same for a disk of this machine, which may have to read content whole for an answer."""
+
+    removal: float = 60.0
+    progress: float = 10.0
+    """In the middle of content, without a piece of it moving."""
+
+    commit: float = 300.0
+    """For what a node does when all has arrived, verification included; see `for_commit`."""
+
+    bytes_per_s: float = 20e6
+    """The slowest disk from which a node is given the time to read again what it verifies."""
+
+    stagger: float = 0.5
+    """After so long without an answer, the next holder is asked as well."""
+
+    same_key: float = 240.0
+    """For another client's upload of the same content; below what peers wait for an answer."""
+
+    parting: float = 5.0
+    """For nodes to let go of what they were asked for."""
+
+    backlog: int = 8 << 20
+    """Bytes of one upload that wait for its slowest node."""
+
+    def for_answer(self, node: Node) -> float:
+        return self.disk if node.is_local else self.answer
+
+    def for_removal(self, node: Node) -> float:
+        return self.disk if node.is_local else self.removal
+
+    def for_commit(self, size: int) -> float:
+        return self.commit + size / self.bytes_per_s

@@ -1,0 +1,124 @@
+"""
+The places that a cluster is made of, as one session uses them: each way with
+its store, in the order in which they are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from annexd.node import Health, Node
+from annexd.router.clusters import is_cluster
+from annexd.router.errands import quietly
+from annexd.router.ports import Way, Ways
+from annexd.store import Caller, Outcome, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    way: Way
+    store: Store
+
+    @property
+    def node(self) -> Node:
+        return self.way.node
+
+    @property
+    def name(self) -> str:
+        return self.way.node.name
+
+    @property
+    def sole(self) -> bytes | None:
+        """The only node that an answer can be about; `None` where there are several."""
+        if not self.way.is_gateway:
+            return self.node.uuid
+        return next(iter(self.way.reaches)) if len(self.way.reaches) == 1 else None
+
+    def took(self, outcome: Outcome) -> frozenset[bytes]:
+        """
+        The nodes that have the content by what was answered to PUT.  A
+        gateway names them; one that does not (its protocol is too old, or it
+        is no gateway any more) may mean any of several, and then none is told of.
+        """
+        if not self.way.is_gateway:
+            return frozenset((self.node.uuid,)) if outcome.ok else frozenset()
+        named = frozenset(outcome.also) & self.way.reaches
+        if outcome.ok and not outcome.also and self.sole is not None:
+            return frozenset((self.sole,))
+        return named
+
+    def dropped(self, outcome: Outcome) -> frozenset[bytes]:
+        """
+        The nodes that do not have the content any more by what was answered
+        to REMOVE.  A gateway that names none means all that it has.
+        """
+        if not self.way.is_gateway:
+            return frozenset((self.node.uuid,)) if outcome.ok else frozenset()
+        if outcome.ok and not outcome.also:
+            return self.way.reaches
+        return frozenset(outcome.also) & self.way.reaches
+
+
+class Members:
+    def __init__(self, ways: Ways, caller: Caller) -> None:
+        self._ways = ways
+        self._caller = caller
+        self._stores: dict[tuple[Node, tuple[bytes, ...]], Store] = {}
+        self.bypass = caller.bypass
+
+    def now(self) -> list[Member]:
+        """Those of this moment, in the order in which they are read from."""
+        return [Member(way, self._store(way)) for way in sorted(self._ways(self.bypass), key=_order)]
+
+    def _store(self, way: Way) -> Store:
+        place = way.node, way.bypass
+        store = self._stores.get(place)
+        if store is None:
+            store = self._stores[place] = way.node.store(replace(self._caller, bypass=way.bypass))
+        return store
+
+    def release(self) -> list[Store]:
+        """All stores that were opened; whoever takes them closes them."""
+        stores, self._stores = list(self._stores.values()), {}
+        return stores
+
+
+def _order(way: Way) -> tuple[bool, bool, bool, bool, float, int, float]:
+    """
+    Those that are down last; never a gateway for what a node of our own has;
+    then what users say it costs, whoever has least to do, whoever answers soonest.
+    """
+    condition = way.node.condition
+    latency_s = float("inf") if condition.latency_s is None else condition.latency_s
+    return (
+        condition.health is Health.DOWN,
+        way.is_gateway,
+        not way.node.is_local,
+        condition.health is Health.SLOW,
+        way.cost,
+        condition.busy,
+        latency_s,
+    )
+
+
+def nodes_of(members: Sequence[Member]) -> frozenset[bytes]:
+    return frozenset().union(*(member.way.reaches for member in members))
+
+
+def reasons(said: Sequence[tuple[str, str]]) -> str:
+    """One sentence of what several places said: ``a: full; b: down``."""
+    sentences = dict.fromkeys(sentence for _, sentence in said)
+    if len(sentences) == 1:
+        names = ", ".join(name for name, _ in said)
+        return f"{names}: {next(iter(sentences))}"
+    return "; ".join(f"{name}: {sentence}" for name, sentence in said)
+
+
+async def close_quietly(store: Store) -> None:
+    await quietly(store.close())
+
+
+def told(uuids: frozenset[bytes]) -> tuple[bytes, ...]:
+    """As peers are told of them: never a cluster, which has nothing by itself."""
+    return tuple(sorted(uuid for uuid in uuids if not is_cluster(uuid)))

@@ -1,0 +1,100 @@
+"""Content out of every node of a cluster, by a certain time if need be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from annexd.errors import Refused, Unavailable
+from annexd.protocol.keys import Key
+from annexd.router.members import Member, reasons, told
+from annexd.router.parts import Parts
+from annexd.store import Outcome, Store
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    member: Member
+    outcome: Outcome
+    refused: bool = False
+    unreachable: bool = False
+
+    def harmless(self, holders: frozenset[bytes], uploading: bool) -> bool:
+        """It cannot be reached, but nothing that is known of is there."""
+        return self.unreachable and not uploading and not self.member.way.reaches & holders
+
+
+async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
+    """
+    See `annexd.store.Store.remove`.  All members are asked, whatever the
+    location log says.  One that cannot be reached makes it a failure, unless
+    nothing is known to be there: then everything that there was is gone.
+    """
+    members = parts.members.now()
+    if not members:
+        raise Unavailable("no node of the cluster can be reached now")
+    holders = await parts.log.holders(key)
+    uploading = parts.uploads.under_way(parts.uuid, key)
+    gone: set[bytes] = set()
+
+    async def remove_from(member: Member) -> _Result:
+        result = await _remove_from(parts, member, key, before)
+        gone.update(member.dropped(result.outcome))
+        return result
+
+    try:
+        results = await parts.errands.each(parts.limits.jobs, members, remove_from)
+    finally:
+        # What was removed is gone, even if nobody waits for an answer any more.
+        await parts.log.record(key, dict.fromkeys(gone, False))
+    failed = [
+        result for result in results if not result.outcome.ok and not result.harmless(holders, uploading)
+    ]
+    if not failed and not any(result.outcome.ok for result in results):
+        failed = results  # of nobody it can be said that all is gone where nobody was asked
+    reason = reasons([(one.member.name, one.outcome.reason or "it does not say why") for one in failed])
+    if failed and not gone and all(one.refused or one.unreachable for one in failed):
+        # Nothing has happened, so that the protocol can tell why.
+        raise (Unavailable if all(one.unreachable for one in failed) else Refused)(reason)
+    return Outcome(not failed, also=told(frozenset(gone)), reason=reason)
+
+
+async def _remove_from(parts: Parts, member: Member, key: Key, before: int | None) -> _Result:
+    seconds = parts.limits.for_removal(member.node)
+    silence = f"it has not answered for {seconds:g} seconds"
+    try:
+        if before is None:
+            removal = member.store.remove(key)
+        else:
+            removal = _remove_in_time(parts, member, key, before)
+        return _Result(member, await parts.errands.within(seconds, removal, silence))
+    except Refused as error:
+        return _Result(member, Outcome(False, reason=str(error)), refused=True)
+    except Unavailable as error:
+        return _Result(member, Outcome(False, reason=str(error)), unreachable=True)
+
+
+async def _remove_in_time(parts: Parts, member: Member, key: Key, before: int) -> Outcome:
+    """
+    ``before`` is on our own clock, the node's is asked for: anew each time, as
+    it starts again with the node.  The answer's way here counts as time that
+    has passed, so that it is too early rather than too late at the node.
+    """
+    try:
+        theirs = await member.store.timestamp()
+    except Refused as error:
+        return await remove_without_clock(parts.boot, member.store, key, before, str(error))
+    left = math.floor(before - parts.boot())
+    return await member.store.remove(key, max(0, theirs + left))
+
+
+async def remove_without_clock(
+    boot: Callable[[], float], store: Store, key: Key, before: int, reason: str
+) -> Outcome:
+    """For places whose protocol is too old to tell their time; git-annex leaves it at that, too."""
+    if boot() < before:
+        return await store.remove(key)
+    if await store.present(key):
+        return Outcome(False, reason=reason)
+    return Outcome(True)

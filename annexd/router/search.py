@@ -1,0 +1,144 @@
+"""Looking for a key among a cluster's members, and setting right what was recorded wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from annexd.errors import Absent, AnnexdError, Refused, Unavailable
+from annexd.node import Node
+from annexd.protocol.keys import Key
+from annexd.router.members import Member, reasons
+from annexd.router.parts import Parts
+from annexd.store import Reader
+
+
+class Search:
+    """One request's search; nobody is asked twice."""
+
+    def __init__(self, parts: Parts, key: Key, file: bytes = b"") -> None:
+        self._parts = parts
+        self._key = key
+        self._file = file
+        self._holders: frozenset[bytes] = frozenset()
+        self._asked: set[Node] = set()
+        self._unsure: list[tuple[str, str]] = []
+        """Members that neither have said yes nor no, and why."""
+
+    async def present(self) -> bool:
+        """Raises `Unavailable` where it cannot be denied."""
+        logged, others = await self._candidates()
+        if await self._first([*([member] for member in logged), others]) is not None:
+            return True
+        if self._unsure:
+            raise self._failure()
+        return False
+
+    async def reader(self, offset: int, length: int | None) -> tuple[Member, Reader]:
+        """
+        The content from ``offset`` on, of which there are ``length`` bytes if
+        that is known, from a member that was not asked yet.  Raises `Absent`
+        when all say that they do not have it, and `Unavailable`.
+        """
+        logged, _ = await self._candidates()
+        for member in logged:
+            reader = await self._open(member, offset, length)
+            if reader is not None:
+                return member, reader
+        while True:
+            logged, others = await self._candidates()
+            finder = await self._first([[*logged, *others]])
+            if finder is None:
+                raise self._failure()
+            reader = await self._open(finder, offset, length)
+            if reader is not None:
+                return finder, reader
+
+    async def _candidates(self) -> tuple[list[Member], list[Member]]:
+        """Those that have it by the location log, and the others."""
+        self._holders = await self._parts.log.holders(self._key)
+        left = [member for member in self._parts.members.now() if member.node not in self._asked]
+        logged = [member for member in left if member.way.reaches & self._holders]
+        return logged, [member for member in left if not member.way.reaches & self._holders]
+
+    async def _first(self, groups: Sequence[Sequence[Member]]) -> Member | None:
+        """The first member that says yes; a group is asked all at once, the next one after a while."""
+        limits, errands = self._parts.limits, self._parts.errands
+
+        async def ask_all(group: Sequence[Member]) -> Member | None:
+            return await errands.first(limits.jobs, 0, group, self._ask)
+
+        return await errands.first(limits.jobs, limits.stagger, groups, ask_all)
+
+    async def _ask(self, member: Member) -> Member | None:
+        seconds = self._parts.limits.for_answer(member.node)
+        try:
+            here = await self._parts.errands.within(
+                seconds, member.store.present(self._key), _silence(member, seconds)
+            )
+        except (Refused, Unavailable) as error:
+            self._doubt(member, error)
+            return None
+        if here:
+            await self._found(member)
+            return member
+        await self._missed(member)
+        return None
+
+    async def _open(self, member: Member, offset: int, length: int | None) -> Reader | None:
+        self._asked.add(member.node)
+        seconds = self._parts.limits.for_answer(member.node)
+        try:
+            reader = await self._parts.errands.within(
+                seconds,
+                member.store.read(self._key, offset, self._file),
+                _silence(member, seconds),
+                lambda late: late.close(False),
+            )
+        except Absent:
+            await self._missed(member)
+            return None
+        except (Refused, Unavailable) as error:
+            self._doubt(member, error)
+            return None
+        if length is not None and reader.source.remaining != length:
+            self._parts.errands.start(reader.close(False))
+            self._doubt(member, Refused("its content does not have the right length"))
+            return None
+        return reader
+
+    def _doubt(self, member: Member, error: AnnexdError) -> None:
+        self._asked.add(member.node)
+        self._unsure.append((member.name, str(error)))
+
+    async def _found(self, member: Member) -> None:
+        if member.sole is not None and member.sole not in self._holders:
+            await self._parts.log.record(self._key, {member.sole: True})
+
+    async def _missed(self, member: Member) -> None:
+        """A gateway may only not know; and what is on its way right now may have come meanwhile."""
+        self._asked.add(member.node)
+        if member.way.is_gateway or member.node.uuid not in self._holders:
+            return
+        if not self._parts.uploads.under_way(self._parts.uuid, self._key):
+            await self._parts.log.record(self._key, {member.node.uuid: False})
+
+    def _failure(self) -> AnnexdError:
+        if not self._unsure:
+            return Absent("no node of the cluster has the content")
+        return Unavailable(f"the content cannot be had: {reasons(self._unsure)}")
+
+
+def present_now(parts: Parts, key: Key) -> bool | None:
+    """See `annexd.store.Store.present_now`: only what disks of this machine say counts."""
+    denied = True
+    for member in parts.members.now():
+        here = member.store.present_now(key) if member.node.is_local else None
+        if here:
+            return True
+        if here is None:
+            denied = False
+    return False if denied else None
+
+
+def _silence(member: Member, seconds: float) -> str:
+    return f"{member.name} has not answered for {seconds:g} seconds"
