@@ -41,7 +41,7 @@ class Estate:
         self.configured = Configured()
         self.knowledge = Knowledge.from_logs({})
         self.routes = Routes(Network(Here(uuid), {}, {}))
-        self.uploads = Uploads()
+        self.uploads = Uploads(clock)
         self._clock = clock
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}

@@ -48,11 +48,11 @@ class PlaceTests(SynchronousTestCase):
 
     def test_all_that_lack_it_when_none_wants_it(self) -> None:
         wishes = dict.fromkeys((_A, _B, _C, _D), Wish.UNWANTED)
-        self.assertEqual(place(_WAYS, {_A}, wishes).targets, {_B, _C, _D})
+        self.assertEqual(place(_WAYS, {b"other"}, wishes).targets, {_A, _B, _C, _D})
 
-    def test_a_holder_that_wants_it_is_no_wish_of_the_others(self) -> None:
+    def test_what_a_node_has_is_not_forced_upon_the_others(self) -> None:
         wishes = {_A: Wish.WANTED, _B: Wish.UNWANTED, _C: Wish.UNWANTED, _D: Wish.UNWANTED}
-        self.assertEqual(place(_WAYS, {_A}, wishes).targets, {_B, _C, _D})
+        self.assertEqual(place(_WAYS, {_A}, wishes).targets, frozenset())
 
     def test_nobody_when_those_who_want_it_are_full(self) -> None:
         wishes = {_A: Wish.FULL, _B: Wish.UNWANTED, _C: Wish.UNWANTED, _D: Wish.FULL}
@@ -60,9 +60,9 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(placed.targets, frozenset())
         self.assertEqual(placed.reason, "no room by annex maxsize on a, dddd (through next)")
 
-    def test_everybody_is_asked_when_all_are_said_to_have_it(self) -> None:
-        wishes = dict.fromkeys((_A, _B, _C, _D), Wish.FULL)
-        self.assertEqual(place(_WAYS, {_A, _B, _C, _D}, wishes).targets, {_A, _B, _C, _D})
+    def test_nobody_when_all_have_it(self) -> None:
+        wishes = dict.fromkeys((_A, _B, _C, _D), Wish.WANTED)
+        self.assertEqual(place(_WAYS, {_A, _B, _C, _D}, wishes).targets, frozenset())
 
     def test_no_ways(self) -> None:
         placed = place([], {_A}, {})
