@@ -15,10 +15,11 @@ import re
 from dataclasses import dataclass
 from typing import Iterable, Iterator
 
+from annexd.protocol import clock
+
 PRESENT, ABSENT, DEAD = b"1", b"0", b"X"
 
-_TICKS_PER_SECOND = 10**12  # git-annex keeps picoseconds
-_LINE = re.compile(rb"([-+]?)([0-9]{1,40})(?:\.([0-9]{1,40}))?s? ([01X]) (.*?)\r?", re.DOTALL)
+_LINE = re.compile(clock.PATTERN + rb" ([01X]) (.*?)\r?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,7 @@ def read_line(raw: bytes) -> Line | None:
     if match is None:
         return None
     sign, seconds, fraction, status, uuid = match.groups(b"")
-    clock = int(seconds) * _TICKS_PER_SECOND + int(fraction[:12].ljust(12, b"0"))
-    return Line(-clock if sign == b"-" else clock, status, uuid, raw)
+    return Line(clock.ticks(sign, seconds, fraction), status, uuid, raw)
 
 
 def complete(text: bytes) -> bytes:
@@ -85,19 +85,13 @@ def change(text: bytes, uuid: bytes, present: bool, now: float) -> Line | None:
     """
     The line that makes a repository's status in ``text`` the wanted one, or
     `None` when it is so already.
-
-    Clocks of different machines differ, and what happened last must have the
-    newest line all the same, so the line is newer than the one it replaces by
-    a second at least, even if that comes from the future.
     """
     status = PRESENT if present else ABSENT
     known = newest(text).get(uuid)
     if known is not None and known.status == status:
         return None
-    clock = int(now) * _TICKS_PER_SECOND
-    if known is not None:
-        clock = max(clock, known.clock + _TICKS_PER_SECOND)
-    return Line(clock, status, uuid, b" ".join((_print_clock(clock), status, uuid)))
+    when = clock.after(None if known is None else known.clock, now)
+    return Line(when, status, uuid, b" ".join((clock.printed(when), status, uuid)))
 
 
 def apply(line: Line, text: bytes) -> bytes:
@@ -114,11 +108,3 @@ def _lines(texts: Iterable[bytes]) -> Iterator[bytes]:
 def _is_of(uuid: bytes, raw: bytes) -> bool:
     line = read_line(raw)
     return line is not None and line.uuid == uuid
-
-
-def _print_clock(clock: int) -> bytes:
-    """Fractions are printed only where there is one, with as few digits as do."""
-    sign = b"-" if clock < 0 else b""
-    seconds, fraction = divmod(abs(clock), _TICKS_PER_SECOND)
-    digits = b".%012d" % fraction if fraction else b""
-    return b"%s%d%ss" % (sign, seconds, digits.rstrip(b"0"))
