@@ -189,9 +189,10 @@ class Net:
                 elif self._give(upload, at, branch.uuid):
                     reached |= branch.reaches
             missing = wanted - reached
-            if not missing or not plan.branches:
+            suspected = suspects(plan, reached)
+            if not missing or suspected <= avoid:
                 break
-            avoid |= suspects(plan, reached)
+            avoid |= suspected
             plan = routes.plan(CLUSTER, bypass, weights, missing, avoid)
         return reached
 
