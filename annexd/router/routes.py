@@ -143,8 +143,8 @@ def nearest(branches: Iterable[Branch]) -> list[Branch]:
 
 def suspects(plan: Plan, reached: Iterable[bytes]) -> frozenset[Edge]:
     """
-    Where it may have failed, when only ``reached`` of a plan's nodes were:
-    the edges to gateways with nodes of their own none of which were reached,
+    Where it may have failed, when only ``reached`` were reached, by this plan
+    and by those tried before it: the edges to gateways with nodes of their own none of which were reached,
     nor any behind them, and those to single nodes.  With these avoided and the
     missing nodes as targets, another plan is a second try.  When nothing is
     suspected that has not been avoided before, there is nothing left to try.
@@ -154,7 +154,8 @@ def suspects(plan: Plan, reached: Iterable[bytes]) -> frozenset[Edge]:
     found: set[Edge] = set()
     tree = plan.tree
     for uuid in reversed(tree.stops):
-        if uuid in alive or any(leaf.node in got for leaf in tree.shares.get(uuid, ())):
+        nodes = (*plan.plane.single.get(uuid, ()), *(leaf.node for leaf in tree.shares.get(uuid, ())))
+        if uuid in alive or not got.isdisjoint(nodes):
             alive |= {uuid, tree.stops[uuid].before}
     for gateway, leaves in tree.shares.items():
         if gateway == plan.plane.network.here.uuid or gateway in alive:
