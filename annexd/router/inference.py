@@ -180,8 +180,14 @@ class _Links:
         for gateway, name, other in solid:
             by_name[gateway][name].add(other)
         self._composed = {claim for claim in self._evidence if self._made_of_two(claim, by_name[claim[0]])}
-        for claim in sorted(set(solid) - self._composed, key=self._order):
-            self._by_name.setdefault(claim[:2], claim[2])
+        entries: dict[_Claim, list[_Entry]] = defaultdict(list)
+        for entry, claims in self._possible.items():
+            for claim in claims:
+                entries[claim].append(entry)
+        rest = set(solid) - self._composed
+        for claim in sorted(rest, key=lambda claim: (len(claim[1]), self._order(claim))):
+            if not all(self.explain(entry) for entry in entries[claim]):
+                self._by_name.setdefault(claim[:2], claim[2])
 
     def _made_of_two(self, claim: _Claim, solid: Mapping[str, set[bytes]]) -> bool:
         """``A-B`` to a gateway that a neighbour A calls B is no remote, but a way through that neighbour."""

@@ -19,7 +19,7 @@ _FAR_LINK = LINK_COST + HOP_COST
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """What a request may use: not what is in ``bypass``, and the edges in ``avoid`` like those that are down."""
+    """What a request may use: nothing in ``bypass``, and edges in ``avoid`` like those that are down."""
 
     weights: Weights
     bypass: frozenset[bytes]
