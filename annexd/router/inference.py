@@ -46,7 +46,7 @@ def legal(name: str) -> bool:
 
 
 def rank(name: str) -> tuple[int, int, str]:
-    """Of several names for a node, the one with the least is the best: the shortest path, as every hop has a dash."""
+    """Of several names for a node the one with the least is the shortest path: every hop has a dash."""
     return name.count("-"), len(name), name
 
 
@@ -164,14 +164,15 @@ class _Links:
         Whether most of the neighbour's own nodes are listed as they would be
         if the link were there: through it, or by a name that is no worse.
         """
+        return 2 * self._missing(claim) <= len(self._own_of[claim[2]])
+
+    def _missing(self, claim: _Claim) -> int:
         gateway, prefix, other = claim
         listed = self._lists.names[gateway]
-        own = self._own_of[other]
-        missing = sum(
+        return sum(
             not any(rank(known) <= rank(f"{prefix}-{name}") for known in listed.get(uuid, ()))
-            for uuid, name in own
+            for uuid, name in self._own_of[other]
         )
-        return 2 * missing <= len(own)
 
     def _accept_solid(self) -> None:
         solid = [claim for claim in self._evidence if self._solid(claim)]
@@ -179,8 +180,14 @@ class _Links:
         for gateway, name, other in solid:
             by_name[gateway][name].add(other)
         self._composed = {claim for claim in self._evidence if self._made_of_two(claim, by_name[claim[0]])}
-        for claim in sorted(set(solid) - self._composed, key=self._order):
-            self._by_name.setdefault(claim[:2], claim[2])
+        entries: dict[_Claim, list[_Entry]] = defaultdict(list)
+        for entry, claims in self._possible.items():
+            for claim in claims:
+                entries[claim].append(entry)
+        rest = set(solid) - self._composed
+        for claim in sorted(rest, key=lambda claim: (len(claim[1]), self._order(claim))):
+            if not all(self.explain(entry) for entry in entries[claim]):
+                self._by_name.setdefault(claim[:2], claim[2])
 
     def _made_of_two(self, claim: _Claim, solid: Mapping[str, set[bytes]]) -> bool:
         """``A-B`` to a gateway that a neighbour A calls B is no remote, but a way through that neighbour."""
@@ -192,8 +199,9 @@ class _Links:
             for middle in solid.get(name[:cut], ())
         )
 
-    def _order(self, claim: _Claim) -> tuple[int, int, bytes]:
-        return -len(self._attested.get(claim, ())), -len(self._evidence[claim]), claim[2]
+    def _order(self, claim: _Claim) -> tuple[int, int, int, bytes]:
+        attested, evidence = self._attested.get(claim, ()), self._evidence[claim]
+        return self._missing(claim), -len(attested), -len(evidence), claim[2]
 
     def _accept_needed(self) -> None:
         """For what is not explained yet, the shortest name that does it."""

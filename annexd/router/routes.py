@@ -54,7 +54,7 @@ class Branch:
 
     @property
     def down(self) -> bool:
-        """The remote is down, and there is no other way to these nodes."""
+        """All known ways to these nodes are down, or were to be avoided."""
         return self.cost >= DOWN_COST
 
 
@@ -93,8 +93,8 @@ class Routes:
     ) -> Plan:
         """
         The ways to all nodes of a cluster, or to its ``targets`` only, for a
-        request that came with ``bypass``.  Edges in ``avoid`` are not used:
-        for a second try, see `suspects`.
+        request that came with ``bypass``.  Edges in ``avoid`` are used only
+        where there is no other way: for a second try, see `suspects`.
         """
         return self._plan(cluster, True, tuple(bypass), weights, targets, avoid)
 
@@ -143,18 +143,19 @@ def nearest(branches: Iterable[Branch]) -> list[Branch]:
 
 def suspects(plan: Plan, reached: Iterable[bytes]) -> frozenset[Edge]:
     """
-    Where it may have failed, when only ``reached`` of a plan's nodes were:
-    the edges to gateways with nodes of their own none of which were reached,
+    Where it may have failed, when only ``reached`` were reached, by this plan
+    and by those tried before it: the edges to gateways with nodes of their own none of which were reached,
     nor any behind them, and those to single nodes.  With these avoided and the
-    missing nodes as targets, another plan is a second try; as each try adds
-    to what is avoided, tries end.
+    missing nodes as targets, another plan is a second try.  When nothing is
+    suspected that has not been avoided before, there is nothing left to try.
     """
     got = set(reached)
     alive: set[bytes] = set()
     found: set[Edge] = set()
     tree = plan.tree
     for uuid in reversed(tree.stops):
-        if uuid in alive or any(leaf.node in got for leaf in tree.shares.get(uuid, ())):
+        nodes = (*plan.plane.single.get(uuid, ()), *(leaf.node for leaf in tree.shares.get(uuid, ())))
+        if uuid in alive or not got.isdisjoint(nodes):
             alive |= {uuid, tree.stops[uuid].before}
     for gateway, leaves in tree.shares.items():
         if gateway == plan.plane.network.here.uuid or gateway in alive:
@@ -243,7 +244,7 @@ class _Lists:
         self._of_open = [node for node in plane.owners if not self._open.isdisjoint(plane.owners[node])]
         served = {leaf.node for leaves in tree.shares.values() for leaf in leaves if not leaf.down}
         self._hoped = wanted - served
-        self._all_single = wanted != plane.members or bool(usable.avoid)
+        self._all_single = wanted != plane.members
 
     def of(self, part: set[bytes], reaches: frozenset[bytes]) -> tuple[bytes, ...]:
         forbidden = self._forbidden - part

@@ -19,11 +19,21 @@ _FAR_LINK = LINK_COST + HOP_COST
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """What a request may use: not the gateways and nodes in ``bypass``, nor the edges in ``avoid``."""
+    """What a request may use: nothing in ``bypass``, and edges in ``avoid`` like those that are down."""
 
     weights: Weights
     bypass: frozenset[bytes]
-    avoid: frozenset[Edge]
+    avoid: frozenset[Edge] = frozenset()
+
+    def allows(self, gateway: bytes) -> bool:
+        return gateway not in self.bypass
+
+    def allows_node(self, node: bytes) -> bool:
+        return unwanted_node(node) not in self.bypass
+
+    def extra(self, source: bytes, to: bytes) -> float:
+        """On top of what the edge costs otherwise."""
+        return DOWN_COST if (source, to) in self.avoid else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class Stop:
 
     @property
     def down(self) -> bool:
-        """No way there is known that does not start with a remote that is down."""
+        """No way there is known but over what is down, or to be avoided."""
         return self.cost >= DOWN_COST
 
 
@@ -147,40 +157,44 @@ class Plane:
             if before == here:
                 tree.first[uuid] = remotes[uuid][1]
             for other in self.links[uuid]:
-                if other not in tree.stops and _allowed(usable, uuid, other):
-                    heappush(heap, (cost + _FAR_LINK, hops + 1, other, uuid))
+                if other not in tree.stops and usable.allows(other):
+                    onward = cost + _FAR_LINK + usable.extra(uuid, other)
+                    heappush(heap, (onward, hops + 1, other, uuid))
         return tree
 
     def _remotes(self, usable: Usable) -> dict[bytes, tuple[float, str]]:
         """The best remote for each neighbour, and its cost."""
         best: dict[bytes, tuple[float, str]] = {}
         for neighbour in self.neighbours:
-            if _allowed(usable, self.network.here.uuid, neighbour.uuid):
-                found = (usable.weights.cost(neighbour.name, neighbour.cost), neighbour.name)
+            if usable.allows(neighbour.uuid):
+                cost = usable.weights.cost(neighbour.name, neighbour.cost)
+                found = (cost + usable.extra(self.network.here.uuid, neighbour.uuid), neighbour.name)
                 best[neighbour.uuid] = min(best.get(neighbour.uuid, found), found)
         return best
 
     def _place_single(self, tree: Tree, usable: Usable, targets: frozenset[bytes] | None) -> None:
-        picky = bool(usable.avoid) or any(word.startswith(unwanted_node(b"")) for word in usable.bypass)
+        picky = any(word.startswith(unwanted_node(b"")) for word in usable.bypass)
         for uuid, stop in tree.stops.items():
-            cost, hops = stop.cost + _FAR_NODE, stop.hops + 1
             nodes: Iterable[bytes] = self.single.get(uuid, ())
             if targets is not None:
                 nodes = [node for node in nodes if node in targets]
             if picky:
-                nodes = [node for node in nodes if _node_allowed(usable, uuid, node)]
+                nodes = [node for node in nodes if usable.allows_node(node)]
             if nodes:
-                tree.shares[uuid] = [Leaf(node, uuid, cost, hops) for node in nodes]
+                tree.shares[uuid] = [_leaf(node, stop, usable) for node in nodes]
 
     def _ways_to(self, node: bytes, tree: Tree, usable: Usable) -> Iterable[Leaf]:
+        if not usable.allows_node(node):
+            return
         here = self.network.here.uuid
         for attached in self.attached:
-            if attached.uuid == node and _node_allowed(usable, here, node):
-                yield Leaf(node, here, usable.weights.cost(attached.name, attached.cost), 1, attached.name)
+            if attached.uuid == node:
+                cost = usable.weights.cost(attached.name, attached.cost) + usable.extra(here, node)
+                yield Leaf(node, here, cost, 1, attached.name)
         for gateway in self.owners[node]:
             stop = tree.stops.get(gateway)
-            if stop is not None and _node_allowed(usable, gateway, node):
-                yield Leaf(node, gateway, stop.cost + _FAR_NODE, stop.hops + 1)
+            if stop is not None:
+                yield _leaf(node, stop, usable)
 
     def _place_unplaced(self, tree: Tree, usable: Usable, targets: frozenset[bytes] | None) -> None:
         """A node that no gateway is known to have may be with a neighbour of which nothing is known."""
@@ -188,9 +202,7 @@ class Plane:
         stop = next((tree.stops[uuid] for uuid in tree.stops if uuid in self.unheard), None)
         if stop is not None:
             tree.shares[stop.gateway] += [
-                Leaf(node, stop.gateway, stop.cost + _FAR_NODE, stop.hops + 1)
-                for node in sorted(wanted)
-                if _node_allowed(usable, stop.gateway, node)
+                _leaf(node, stop, usable) for node in sorted(wanted) if usable.allows_node(node)
             ]
 
 
@@ -213,12 +225,9 @@ def node_plane(network: Network, node: bytes) -> Plane:
     return Plane(network, frozenset((node,)), proxying, here.nodes, neighbours)
 
 
-def _allowed(usable: Usable, source: bytes, gateway: bytes) -> bool:
-    return gateway not in usable.bypass and (source, gateway) not in usable.avoid
-
-
-def _node_allowed(usable: Usable, gateway: bytes, node: bytes) -> bool:
-    return unwanted_node(node) not in usable.bypass and (gateway, node) not in usable.avoid
+def _leaf(node: bytes, stop: Stop, usable: Usable) -> Leaf:
+    cost = stop.cost + _FAR_NODE + usable.extra(stop.gateway, node)
+    return Leaf(node, stop.gateway, cost, stop.hops + 1)
 
 
 def _preference(leaf: Leaf) -> tuple[float, int, bytes, str]:

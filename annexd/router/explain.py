@@ -1,0 +1,82 @@
+"""A plan as text: the tree, what it costs, what neighbours are told, and what is left out and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from annexd.router.routes import Branch, Plan
+from annexd.router.topology import unwanted_node
+from annexd.router.tree import Leaf
+
+Describe = Callable[[bytes], str]
+"""What a UUID is called, for people."""
+
+
+def explain(plan: Plan, describe: Describe) -> list[str]:
+    """Lines without line ends, in the order in which the branches are asked for content."""
+    return list(_Explanation(plan, describe).lines())
+
+
+class _Explanation:
+    def __init__(self, plan: Plan, describe: Describe) -> None:
+        self._plan = plan
+        self._describe = describe
+        self._here = plan.plane.network.here
+        self._behind: dict[bytes, list[bytes]] = defaultdict(list)
+        for uuid, stop in plan.tree.stops.items():
+            self._behind[stop.before].append(uuid)
+
+    def lines(self) -> Iterator[str]:
+        yield f"from {self._describe(self._here.uuid)}:"
+        for branch in self._plan.branches:
+            if branch.is_gateway:
+                yield from self._gateway_branch(branch)
+            else:
+                leaves = self._plan.tree.shares[self._here.uuid]
+                leaf = next(leaf for leaf in leaves if leaf.node == branch.uuid)
+                yield self._leaf(1, leaf, f", remote {branch.name}")
+        for node in sorted(self._plan.unreached):
+            yield f"  not reached: {self._describe(node)}: {self._why_not(node)}"
+
+    def _gateway_branch(self, branch: Branch) -> Iterator[str]:
+        told = [uuid for uuid in branch.bypass if not uuid.startswith(unwanted_node(b""))]
+        nodes = [uuid[len(unwanted_node(b"")) :] for uuid in branch.bypass if uuid not in told]
+        yield from self._gateway(1, branch.uuid, f", remote {branch.name}", branch.reaches)
+        yield "    told to bypass the gateways " + ", ".join(map(self._describe, told))
+        if nodes:
+            yield "    told not to serve the nodes " + ", ".join(map(self._describe, nodes))
+
+    def _gateway(self, depth: int, uuid: bytes, note: str, reaches: frozenset[bytes]) -> Iterator[str]:
+        stop = self._plan.tree.stops[uuid]
+        indent = "  " * depth
+        state = ", down or avoided" if stop.down else ""
+        yield f"{indent}gateway {self._describe(uuid)}{note}, cost {stop.cost:.0f}{state}"
+        for leaf in self._plan.tree.shares.get(uuid, ()):
+            yield self._leaf(depth + 1, leaf, "")
+        for behind in self._behind[uuid]:
+            if self._leads_to_any(behind, reaches):
+                yield from self._gateway(depth + 1, behind, "", reaches)
+
+    def _leads_to_any(self, uuid: bytes, reaches: frozenset[bytes]) -> bool:
+        shares = self._plan.tree.shares
+        return any(leaf.node in reaches for leaf in shares.get(uuid, ())) or any(
+            self._leads_to_any(behind, reaches) for behind in self._behind[uuid]
+        )
+
+    def _leaf(self, depth: int, leaf: Leaf, note: str) -> str:
+        owners = self._plan.plane.owners.get(leaf.node, ())
+        others = [self._describe(uuid) for uuid in owners if uuid != leaf.gateway]
+        also = f" (also at {', '.join(others)}: dearer, or of the same cost)" if others else ""
+        if leaf.gateway not in owners:
+            also = " (nobody is known to have it, so it is looked for here)"
+        state = ", down or avoided" if leaf.down else ""
+        return f"{'  ' * depth}node {self._describe(leaf.node)}{note}, cost {leaf.cost:.0f}{state}{also}"
+
+    def _why_not(self, node: bytes) -> str:
+        owners = self._plan.plane.owners.get(node, ())
+        if not owners:
+            return "no gateway is known to have it"
+        bypassed = self._plan.usable.bypass
+        reasons = {True: "is to be bypassed", False: "no way is known to it"}
+        return "; ".join(f"{self._describe(uuid)}: {reasons[uuid in bypassed]}" for uuid in owners)
