@@ -13,7 +13,7 @@ from annexd.router.cluster import Cluster
 from annexd.router.limits import Limits
 from annexd.router.ports import Way
 from annexd.router.uploads import Uploads
-from annexd.store import Caller, Outcome, Writer
+from annexd.store import Caller, Outcome, Store, Writer
 from tests.support.nodes import FakeNode, FixedWishes, MemoryLog, Running
 from tests.support.store_contract import CONTENT, key_of
 
@@ -92,7 +92,7 @@ class ClusterCase(SynchronousTestCase):
         self.assertEqual(self.scene.uploads._queues, {})
 
 
-async def upload(cluster: Cluster, key: Key = KEY, content: bytes = CONTENT, piece: int = 600) -> Outcome:
+async def upload(cluster: Store, key: Key = KEY, content: bytes = CONTENT, piece: int = 600) -> Outcome:
     writer = await cluster.write(key, b"file.txt")
     if isinstance(writer, Outcome):
         return writer
@@ -110,7 +110,7 @@ async def send(writer: Writer, content: bytes = CONTENT, piece: int = 600) -> No
         await writer.sink.write(rest[at : at + piece])
 
 
-async def download(cluster: Cluster, key: Key = KEY, offset: int = 0, piece: int = 300) -> tuple[bytes, bool]:
+async def download(cluster: Store, key: Key = KEY, offset: int = 0, piece: int = 300) -> tuple[bytes, bool]:
     """What came, and whether it was said to be valid."""
     reader = await cluster.read(key, offset, b"file.txt")
     try:
