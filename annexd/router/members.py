@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from annexd.node import Health, Node
 from annexd.router.clusters import is_cluster
-from annexd.router.errands import quietly
 from annexd.router.ports import Way, Ways
 from annexd.store import Caller, Outcome, Store
 
@@ -113,10 +112,6 @@ def reasons(said: Sequence[tuple[str, str]]) -> str:
         names = ", ".join(name for name, _ in said)
         return f"{names}: {next(iter(sentences))}"
     return "; ".join(f"{name}: {sentence}" for name, sentence in said)
-
-
-async def close_quietly(store: Store) -> None:
-    await quietly(store.close())
 
 
 def told(uuids: frozenset[bytes]) -> tuple[bytes, ...]:

@@ -159,7 +159,12 @@ class _ProxiedReader:
         )
 
     async def valid(self) -> bool:
-        return await self._proxied.asked(self._reader.valid(), self._proxied.limits.for_commit(self._size))
+        try:
+            return await self._proxied.asked(
+                self._reader.valid(), self._proxied.limits.for_commit(self._size)
+            )
+        except (Refused, Unavailable):
+            return False
 
     async def close(self, taken: bool) -> None:
         await self._proxied.let_go(self._reader.close(taken))

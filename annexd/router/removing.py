@@ -51,7 +51,7 @@ async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
     failed = [
         result for result in results if not result.outcome.ok and not result.harmless(holders, uploading)
     ]
-    if not failed and not any(result.outcome.ok for result in results):
+    if not failed and not any(one.outcome.ok for one in results):
         failed = results  # of nobody it can be said that all is gone where nobody was asked
     reason = reasons([(one.member.name, one.outcome.reason or "it does not say why") for one in failed])
     if failed and not gone and all(one.refused or one.unreachable for one in failed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.clusters import ClusterScene
+from tests.support.gateways import ClusterScene
 
 CONTENT = b"All that is gold does not glitter\n" * 5000
 

@@ -1,97 +1,122 @@
-"""Gateways, nodes and clusters, set up with git-annex's own commands as its documentation says."""
+"""What tests of clusters have in common."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Coroutine
+from typing import Any
 
-from tests.support.annex import Machine, objects
-from tests.support.scenes import SshScene
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
-CLUSTER = "mycluster"
+from annexd.protocol.keys import Key
+from annexd.router.cluster import Cluster
+from annexd.router.limits import Limits
+from annexd.router.ports import Way
+from annexd.router.uploads import Uploads
+from annexd.store import Caller, Outcome, Store, Writer
+from tests.support.nodes import FakeNode, FixedWishes, MemoryLog, Running
+from tests.support.store_contract import CONTENT, key_of
 
-
-class Cluster:
-    """
-    A bare gateway and its nodes on one machine.  ``nodes`` are their
-    repositories by name, which is that of the gateway's remote.
-    """
-
-    def __init__(self, host: Machine, gateway: Path) -> None:
-        self.host = host
-        self.gateway = gateway
-        self.nodes: dict[str, Path] = {}
-        host.annex(gateway, "wanted", ".", "nothing")
-
-    def add_node(self, name: str, url: str | None = None, *, member: bool = True) -> Path:
-        """A node on this machine's disk, reached by ``url`` (``{path}`` is its path); else by its path."""
-        node = self.host.new(str(self.gateway.parent / name), bare=True)
-        self.nodes[name] = node
-        self.host.git(self.gateway, "remote", "add", name, (url or "{path}").format(path=node))
-        self.host.git(self.gateway, "config", f"remote.{name}.annex-uuid", self.host.uuid(node).decode())
-        setting = ("annex-cluster-node", CLUSTER) if member else ("annex-proxy", "true")
-        self.host.git(self.gateway, "config", f"remote.{name}.{setting[0]}", setting[1])
-        return node
-
-    def make(self) -> None:
-        self.host.annex(self.gateway, "initcluster", CLUSTER)
-        self.update()
-
-    def update(self) -> None:
-        """Again, after nodes were added."""
-        self.host.annex(self.gateway, "updatecluster")
-
-    @property
-    def uuid(self) -> bytes:
-        return self.host.git(self.gateway, "config", f"annex.cluster.{CLUSTER}").strip()
-
-    def node_uuid(self, name: str) -> bytes:
-        return self.host.uuid(self.nodes[name])
-
-    def holding(self, key: bytes) -> set[str]:
-        """The nodes that have the content of a key, by their disks."""
-        file = key.replace(b"&", b"&a").replace(b"%", b"&s").replace(b":", b"&c").replace(b"/", b"%")
-        return {name for name, node in self.nodes.items() if file in objects(node)}
-
-    def logged(self, key: bytes) -> set[str]:
-        """The nodes that have it by the gateway's location log."""
-        uuids = self.host.holders(self.gateway, key)
-        return {name for name in self.nodes if self.node_uuid(name) in uuids}
+CLUSTER = b"ac808f00-0000-8000-8000-000000000000"
+KEY = key_of(CONTENT)
 
 
-class ClusterScene(SshScene):
-    """A gateway behind a real sshd, and stock clients; ``node_names`` are in its cluster."""
+class Scene:
+    """A gateway with some nodes; `session` is another client's view of the cluster."""
 
-    node_names: tuple[str, ...] = ("n1", "n2", "n3")
-    proxied_names: tuple[str, ...] = ()
+    def __init__(self, *nodes: FakeNode, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.nodes = list(nodes)
+        self.ways: list[Way] | None = None
+        self.bypasses: list[tuple[bytes, ...]] = []
+        self.log = MemoryLog()
+        self.wishes = FixedWishes()
+        self.uploads = Uploads(self.clock)
+        self.boot = 5000.0
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.cluster = Cluster(self.host, self.served)
-        self.add_nodes()
-        self.cluster.make()
+    def session(self, **limits: Any) -> Cluster:
+        return Cluster(
+            CLUSTER,
+            self._ways,
+            self.log,
+            self.wishes,
+            Caller(b"client", "someone"),
+            self.clock,
+            uploads=self.uploads,
+            boot=lambda: self.boot + self.clock.seconds(),
+            limits=Limits(**limits),
+        )
 
-    def add_nodes(self) -> None:
-        for name in self.node_names:
-            self.cluster.add_node(name)
-        for name in self.proxied_names:
-            self.cluster.add_node(name, member=False)
+    def _ways(self, bypass: tuple[bytes, ...]) -> list[Way]:
+        self.bypasses.append(bypass)
+        return [node.way() for node in self.nodes] if self.ways is None else self.ways
 
-    def clone(self, name: str = "client", **options: str) -> tuple[Machine, Path]:
-        """A stock client with a clone; the gateway is its remote ``gw``."""
-        client = self.client(name, **options)
-        repo = client.clone(self.url, "repo")
-        client.git(repo, "remote", "rename", "origin", "gw")
-        client.annex(repo, "sync", "-q", "gw")
-        return client, repo
+    def knows(self, *nodes: FakeNode, key: Key = KEY) -> None:
+        """The location log has these as holders."""
+        self.log.known[key] = {node.uuid for node in nodes}
 
-    def add(self, client: Machine, repo: Path, name: str, content: bytes) -> bytes:
-        """A file with content, committed; its key."""
-        (repo / name).write_bytes(content)
-        client.annex(repo, "add", "-q", name)
-        client.git(repo, "commit", "-q", "-m", f"add {name}")
-        return client.key(repo, name)
 
-    def whereis(self, client: Machine, repo: Path, name: str) -> set[bytes]:
-        said = client.annex(repo, "whereis", "--json", name)
-        return {place["uuid"].encode() for place in json.loads(said)["whereis"]}
+class ClusterCase(SynchronousTestCase):
+    def make(self, count: int = 3, is_local: bool = True) -> Scene:
+        nodes = [FakeNode(f"n{number}", is_local=is_local) for number in range(1, count + 1)]
+        self.scene = Scene(*nodes)
+        return self.scene
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> Running:
+        return Running(self.scene.clock, work)
+
+    def result(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.start(work).value()
+
+    def hold(self, *nodes: FakeNode, key: Key = KEY, content: bytes = CONTENT) -> None:
+        for node in nodes:
+            node.shelf.content[key] = content
+
+    def put(self, cluster: Cluster, key: Key = KEY, content: bytes = CONTENT, piece: int = 600) -> Outcome:
+        outcome = self.result(upload(cluster, key, content, piece))
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+    def get(self, cluster: Cluster, offset: int = 0, key: Key = KEY) -> tuple[bytes, bool]:
+        got = self.result(download(cluster, key, offset))
+        assert isinstance(got, tuple)
+        return got
+
+    def assert_released(self, *clusters: Cluster) -> None:
+        """Nothing is open or waited for any more."""
+        for cluster in clusters:
+            self.result(cluster.close())
+        for node in self.scene.nodes:
+            self.assertTrue(node.closed, node.name)
+        self.assertEqual(self.scene.clock.getDelayedCalls(), [])
+        self.assertEqual(self.scene.uploads._queues, {})
+
+
+async def upload(cluster: Store, key: Key = KEY, content: bytes = CONTENT, piece: int = 600) -> Outcome:
+    writer = await cluster.write(key, b"file.txt")
+    if isinstance(writer, Outcome):
+        return writer
+    try:
+        await send(writer, content, piece)
+        return await writer.commit(True)
+    finally:
+        await writer.close()
+
+
+async def send(writer: Writer, content: bytes = CONTENT, piece: int = 600) -> None:
+    rest = content[writer.offset :]
+    writer.announce(len(rest))
+    for at in range(0, len(rest), piece):
+        await writer.sink.write(rest[at : at + piece])
+
+
+async def download(cluster: Store, key: Key = KEY, offset: int = 0, piece: int = 300) -> tuple[bytes, bool]:
+    """What came, and whether it was said to be valid."""
+    reader = await cluster.read(key, offset, b"file.txt")
+    try:
+        parts = []
+        while reader.source.remaining:
+            parts.append(bytes(await reader.source.read(piece)))
+        return b"".join(parts), await reader.valid()
+    finally:
+        await reader.close(True)
