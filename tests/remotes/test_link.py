@@ -36,9 +36,17 @@ class LinkCase(SynchronousTestCase):
             time_of_day=lambda: 1e9 + self.clock.seconds(),
         )
         self.node = PeerNode(self.link, 200.0, self.clock.seconds)
+        self.started: list[Deferred[Any]] = []
+
+    def tearDown(self) -> None:
+        """Nothing is left for the garbage collector to end."""
+        self.link.close()
+        for deferred in self.started:
+            deferred.addErrback(lambda failure: failure.trap(Unavailable))
 
     def start(self, coroutine: Any) -> Deferred[Any]:
-        return Deferred.fromCoroutine(coroutine)
+        self.started.append(Deferred.fromCoroutine(coroutine))
+        return self.started[-1]
 
     def store(self, *bypass: bytes) -> Any:
         return self.node.store(Caller(b"client", "alice", bypass))

@@ -93,14 +93,25 @@ class AgainstScripts(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.nodes: list[PeerNode] = []
+        self.asked: list[Deferred[object]] = []
+
+    def tearDown(self) -> None:
+        """Nothing is left for the garbage collector to end."""
+        for node in self.nodes:
+            node.close()
+        for deferred in self.asked:
+            deferred.addErrback(lambda failure: failure.trap(Unavailable))
 
     def begin(self, version: int, caller: Caller = CALLER) -> None:
         self.dialer = Scripted(version)
         self.node = node_of(self.dialer, b"u", self.clock)
         self.store = self.node.store(caller)
+        self.nodes.append(self.node)
 
     def ask(self, coroutine: object) -> Deferred[object]:
-        return Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type]
+        self.asked.append(Deferred.fromCoroutine(coroutine))  # type: ignore[arg-type]
+        return self.asked[-1]
 
     def hear(self) -> bytes:
         return self.dialer.script.hear()
