@@ -39,7 +39,7 @@ class Signal:
     only when it fires, which makes a wait cost no more than its Deferred.
     """
 
-    __slots__ = ("_clock", "_waiter", "_seconds", "_expiry", "_timer", "_lost", "_silence")
+    __slots__ = ("_clock", "_waiter", "_seconds", "_expiry", "_timer", "_lost", "_silence", "expired")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -49,6 +49,8 @@ class Signal:
         self._timer: IDelayedCall | None = None
         self._lost: AnnexdError | None = None
         self._silence = ""
+        self.expired = False
+        """A wait has ended in silence."""
 
     async def wait(self, seconds: float, silence: str) -> None:
         """
@@ -119,5 +121,6 @@ class Signal:
         if left > 0:
             self._timer = self._clock.callLater(left, self._check)
             return
+        self.expired = True
         waiter, self._waiter = self._waiter, None
         waiter.errback(Stalled(self._silence))

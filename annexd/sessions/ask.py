@@ -42,6 +42,7 @@ from annexd.protocol.messages import (
     UnlockContent,
     Valid,
 )
+from annexd.sessions.deadlines import Patience
 from annexd.sessions.wire import Wire
 from annexd.store import Lease, Outcome, Reader, Writer
 
@@ -51,16 +52,25 @@ _DATA_PRESENT = 4
 
 
 class Peer:
-    """The repository ``uuid`` at the other end of ``wire``, to which `introduce` has spoken."""
+    """
+    The repository ``uuid`` at the other end of ``wire``, to which `introduce`
+    has spoken.  Without ``patience`` an answer has as long as the wire's stalls.
+    """
 
-    def __init__(self, wire: Wire, uuid: bytes) -> None:
+    def __init__(self, wire: Wire, uuid: bytes, patience: Patience | None = None) -> None:
         self._wire = wire
         self._uuid = uuid
+        self._patience = patience or Patience(answer=wire.deadlines.stall)
         self._turn = DeferredLock()
 
     @property
     def uuid(self) -> bytes:
         return self._uuid
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether it knows `timestamp`, and ``before`` of `remove`."""
+        return self._wire.version >= _BEFORE
 
     def present_now(self, key: Key) -> bool | None:
         return None
@@ -81,14 +91,16 @@ class Peer:
         turn.end(None)
         raise Refused("the peer cannot lock the content")
 
-    async def remove(self, key: Key, before: int | None = None) -> Outcome:
-        if before is not None and self._wire.version < _BEFORE:
+    async def remove(self, key: Key, before: int | None = None, seconds: float | None = None) -> Outcome:
+        """``seconds`` is how long it may take, where that is not as for any answer."""
+        if before is not None and not self.tells_time:
             raise Refused("the peer's protocol is too old to remove content by a certain time")
+        request = Remove(key) if before is None else RemoveBefore(before, key)
         async with _Turn(self) as turn:
-            return _outcome(await turn.ask(Remove(key) if before is None else RemoveBefore(before, key)))
+            return _outcome(await turn.ask(request, seconds))
 
     async def timestamp(self) -> int:
-        if self._wire.version < _BEFORE:
+        if not self.tells_time:
             raise Refused("the peer's protocol is too old to tell its time")
         async with _Turn(self) as turn:
             answer = await turn.ask(GetTimestamp())
@@ -101,7 +113,7 @@ class Peer:
             answer = await turn.ask(Get(offset, file, key))
             assert isinstance(answer, Data)
             reader = _RemoteReader(turn, answer.length)
-            if answer.length == 0 and not await reader.valid():
+            if answer.length == 0 and not await reader.holds(key):
                 await reader.close(False)
                 raise Absent("the peer does not have the content")
         except BaseException as error:
@@ -146,6 +158,7 @@ class _Turn:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self.wire = peer._wire
+        self.patience = peer._patience
         self._over = False
 
     async def begin(self) -> _Turn:
@@ -176,7 +189,7 @@ class _Turn:
 
     async def expect(self, kind: type[Message], seconds: float | None = None) -> Message:
         try:
-            reply = await self.wire.receive(seconds)
+            reply = await self.wire.receive(self.patience.answer if seconds is None else seconds)
         except (PeerLost, FramingError) as error:
             raise Unavailable(f"the peer did not answer: {error}") from error
         if isinstance(reply, Error):
@@ -214,16 +227,30 @@ class _RemoteReader:
     def __init__(self, turn: _Turn, length: int) -> None:
         self._turn = turn
         self._valid: bool | None = None
+        self._verdict_given = False
         self._body = turn.wire.body(length)
         self.source: Source = self._body
+
+    async def holds(self, key: Key) -> bool:
+        """Whether there is content at all, where no bytes of it were sent."""
+        if self._turn.wire.version >= _VALIDITY:
+            return await self.valid()
+        # A version 0 peer says the same of what it lacks and of what has no more bytes.
+        self._give_verdict(True)
+        return isinstance(await self._turn.ask(CheckPresent(key)), Success)
 
     async def valid(self) -> bool:
         """What the peer says of it; a version 0 peer says nothing, so only the reader's own check counts."""
         if self._valid is None:
-            self._valid = True
-            if self._turn.wire.version >= _VALIDITY:
-                self._valid = isinstance(await self._turn.expect(Data), Valid)
+            self._valid = self._turn.wire.version < _VALIDITY or await self._verdict()
         return self._valid
+
+    async def _verdict(self) -> bool:
+        try:
+            return isinstance(await self._turn.expect(Data), Valid)
+        except BaseException as error:
+            self._turn.end(error)  # or what comes late would be taken for the answer to something else
+            raise
 
     async def close(self, taken: bool) -> None:
         problem: AnnexdError | None = None
@@ -232,10 +259,15 @@ class _RemoteReader:
         elif not self._turn._over:
             try:
                 await self.valid()
-                self._turn.wire.send(Success() if taken else Failure())
+                self._give_verdict(taken)
             except AnnexdError as error:
                 problem = error
         self._turn.end(problem)
+
+    def _give_verdict(self, taken: bool) -> None:
+        if not self._verdict_given:
+            self._verdict_given = True
+            self._turn.wire.send(Success() if taken else Failure())
 
 
 class _RemoteWriter:
@@ -243,8 +275,10 @@ class _RemoteWriter:
         self._turn = turn
         self.offset = offset
         self.sink: Sink = turn.wire
+        self._size = offset
 
     def announce(self, length: int) -> None:
+        self._size = self.offset + length
         self._turn.wire.send(Data(length))
 
     async def commit(self, valid: bool) -> Outcome:
@@ -260,7 +294,8 @@ class _RemoteWriter:
 
     async def _finish(self) -> Outcome:
         try:
-            outcome = _outcome(await self._turn.expect(Valid))
+            # What was here already has not been hashed yet, and may be all.
+            outcome = _outcome(await self._turn.expect(Valid, self._turn.patience.commit(self._size)))
         except BaseException as error:
             self._turn.end(error)
             raise

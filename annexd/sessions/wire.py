@@ -85,6 +85,8 @@ class Wire(Protocol):
         self._gone: Deferred[int] | None = None
         self._parting: IDelayedCall | None = None
         self._turn_ends = clock.seconds() + _TURN_S
+        self.last_sign = clock.seconds()
+        """When the peer last gave or took bytes, on the clock of the wire."""
         self.at_once: Callable[[bytes], bytes | None] | None = None
         """
         Answers a line that comes while `receive` waits and nothing else is
@@ -182,6 +184,21 @@ class Wire(Protocol):
         """There is nobody to answer to any more."""
         return self._departure.failed
 
+    @property
+    def ended(self) -> bool:
+        """No more comes from the peer."""
+        return self._input_over or self.lost
+
+    @property
+    def quiet(self) -> bool:
+        """The peer is there, has said nothing that is still to be heard, and has taken all."""
+        return not (self.ended or self._full or self._framing.buffered or self._unanswered)
+
+    @property
+    def stalled(self) -> bool:
+        """The peer has let a deadline pass."""
+        return self._arrival.expired or self._departure.expired
+
     async def gone(self) -> int:
         """Never returns; raises `PeerLost` when there is nobody to answer to any more.  For one at a time."""
         self._departure.check()
@@ -200,6 +217,7 @@ class Wire(Protocol):
         self._link.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
+        self.last_sign = self._clock.seconds()
         self._framing.feed(data)
         if self.at_once is not None and self._answered_at_once(self.at_once, len(data)):
             return
@@ -222,6 +240,7 @@ class Wire(Protocol):
         self._full = True
 
     def resumeProducing(self) -> None:
+        self.last_sign = self._clock.seconds()
         self._full = False
         self._departure.wake()
 
@@ -318,6 +337,7 @@ class _LentInput:
 
     def check(self) -> None:
         self._wire._departure.check()
+        self._wire.last_sign = self._wire._clock.seconds()
 
     def give_back(self) -> None:
         self.lent.give_back()
@@ -339,6 +359,7 @@ class _LentOutput:
 
     def check(self) -> None:
         self._wire._departure.check()
+        self._wire.last_sign = self._wire._clock.seconds()
 
     def give_back(self) -> None:
         self.lent.give_back()

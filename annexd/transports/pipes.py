@@ -282,6 +282,20 @@ class PipeTransport:
     getHost = getPeer
 
 
+class OwnPipes(PipeTransport):
+    """To something that was made for the protocol: ``parted`` is called once, when the two are done."""
+
+    def __init__(self, reactor: IReactorFDSet, read_fd: int, write_fd: int, parted: Callback) -> None:
+        super().__init__(reactor, read_fd, write_fd)
+        self._parted: Callback | None = parted
+
+    def lost(self, reason: Failure) -> None:
+        super().lost(reason)
+        parted, self._parted = self._parted, None
+        if parted is not None:
+            parted()
+
+
 def _because(reason: BaseException) -> Failure:
     return Failure(reason)  # type: ignore[no-untyped-call]
 

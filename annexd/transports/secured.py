@@ -1,4 +1,4 @@
-"""From an accepted socket to a TLS connection."""
+"""From a socket to a TLS connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from annexd.errors import Refused
+from annexd.errors import Refused, Unavailable
 from annexd.transports.readiness import readable, writable
 
 _REASONS: Mapping[str, str] = {
@@ -49,6 +49,28 @@ async def secured(reactor: Any, sock: socket.socket, context: ssl.SSLContext) ->
         raise
 
 
+async def secured_towards(
+    reactor: Any, sock: socket.socket, context: ssl.SSLContext, name: str | None
+) -> ssl.SSLSocket:
+    """
+    The client's half, with the server called ``name``, if it is to be called
+    anything.  Like `secured`, but raises `Unavailable` with a whole sentence.
+    """
+    connection: socket.socket = sock
+    try:
+        connection = secure = context.wrap_socket(
+            sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+        await _shaken(reactor, secure)
+        return secure
+    except (OSError, ValueError) as error:
+        connection.close()
+        raise Unavailable(_distrust(error)) from None
+    except BaseException:
+        connection.close()
+        raise
+
+
 async def _shaken(reactor: Any, connection: ssl.SSLSocket) -> None:
     while True:
         try:
@@ -71,6 +93,19 @@ def _reason(error: OSError) -> str:
         alert = name.split("ALERT_")[-1].replace("_", " ").lower()
         return f"it does not want to go on: {alert}"
     return _REASONS.get(name) or f"the handshake failed: {name.replace('_', ' ').lower()}"
+
+
+def _distrust(error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not trusted: {error.verify_message}"
+    if not isinstance(error, ssl.SSLError):
+        return "the server hung up during the handshake"
+    name = str(error.reason or "UNEXPECTED_EOF_WHILE_READING")
+    if name == "UNEXPECTED_EOF_WHILE_READING":
+        return "the server hung up during the handshake"
+    if "ALERT" in name:
+        return f"the server does not want to go on: {name.split('ALERT_')[-1].replace('_', ' ').lower()}"
+    return f"the server and we do not agree on TLS: {name.replace('_', ' ').lower()}"
 
 
 def common_name(connection: ssl.SSLSocket) -> str | None:

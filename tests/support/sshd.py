@@ -57,6 +57,8 @@ class Sshd:
         self.directory = directory
         self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.port = 0
+        self.settings = ""
+        """More of them, which come first."""
         self._process: subprocess.Popen[bytes] | None = None
         self._env = {"PATH": SYSTEM_PATH}
         directory.mkdir(parents=True)
@@ -94,7 +96,8 @@ class Sshd:
 
     def _listens(self) -> bool:
         settings = self.directory / "sshd_config"
-        settings.write_text(_SETTINGS.format(port=self.port, directory=self.directory, pam="no"))
+        text = _SETTINGS.format(port=self.port, directory=self.directory, pam="no")
+        settings.write_text(self.settings + text)
         with open(self.directory / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [program("sshd", "openssh-server"), "-D", "-e", "-f", str(settings)],

@@ -1,0 +1,1 @@
+"""Places that are elsewhere, and the ways to them."""

@@ -1,0 +1,317 @@
+"""
+The connections to one peer: opened when they are wanted, kept warm, shared by
+all sessions, one request at a time on each.
+
+A peer that is dead or frozen costs one deadline, once.  Whoever misses an
+answer, or a connection, takes the link down: all who wait for one are told so
+at once, and so are all who come, until it is time to try again; then one of
+them is let through, and the others hear the same until it has an answer.  But
+where others have heard from the peer meanwhile, only the one request fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from random import Random
+from typing import Callable
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from annexd.errors import AnnexdError, PeerLost, Stalled, Unavailable
+from annexd.node import Condition
+from annexd.protocol.messages import Bypass
+from annexd.remotes.dialing import Dialer, Explain
+from annexd.remotes.vitals import Backoff, Vitals
+from annexd.sessions.ask import Peer
+from annexd.sessions.deadlines import Patience
+from annexd.sessions.handshake import introduce
+from annexd.sessions.wire import Wire
+
+_BYPASS = 2
+"""The version from which on a peer knows it."""
+
+_CRAMPED_S = 5.0
+"""A peer that serves some connections and takes no more is not asked for another one so soon."""
+
+
+class Connection:
+    """In use by one request, or idle.  What it was opened for is ``bypass``."""
+
+    def __init__(self, wire: Wire, peer: Peer, bypass: tuple[bytes, ...], explain: Explain) -> None:
+        self.wire = wire
+        self.peer = peer
+        self.bypass = bypass
+        self.explain = explain
+        self.reused = False
+        self.asking = True
+        """An answer is waited for, by which one can tell whether the peer lives."""
+        self.lasting = False
+        """In use for as long as somebody else likes, so it does not count among those that come and go."""
+        self.hurried = False
+        """Its deadline was shorter than the peer deserves."""
+        self.probing = False
+        self.idle_since = 0.0
+        self._introduced = wire.last_sign
+
+    def heard_since(self, moment: float) -> bool:
+        """Has the peer done anything?  To introduce itself is no proof that it can."""
+        return not self.wire.ended and self.wire.last_sign > max(moment, self._introduced)
+
+
+class Link:
+    """
+    ``name`` is what users call the peer, ``uuid`` what is asked for there,
+    ``most`` how many requests go to it at once.  ``close`` ends everything.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        uuid: bytes,
+        dialer: Dialer,
+        clock: IReactorTime,
+        *,
+        patience: Patience | None = None,
+        most: int = 8,
+        backoff: Backoff | None = None,
+        random: Random | None = None,
+        time_of_day: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self.uuid = uuid
+        self.clock = clock
+        self.patience = patience or Patience()
+        self.vitals = Vitals(clock, random or Random(), time_of_day, backoff or Backoff())
+        self.transfers = 0
+        self._dialer = dialer
+        self._most = most
+        self._idle: list[Connection] = []  # the one that was used last is at the end
+        self._used: set[Connection] = set()
+        self._dials: dict[Deferred[Connection], bool] = {}  # whether it was dropped
+        self._waiting: deque[Deferred[None]] = deque()
+        self._cramped_until = 0.0
+        self._sweep: IDelayedCall | None = None
+        self._closed = False
+
+    @property
+    def condition(self) -> Condition:
+        return self.vitals.condition(self.transfers)
+
+    # --- for requests --------------------------------------------------
+
+    async def take(self, bypass: tuple[bytes, ...], fresh: bool = False) -> Connection:
+        """
+        A connection to ask one request on, to be given back.  Raises
+        `Unavailable`.  ``fresh``: not one that may have died unnoticed.
+        """
+        end = self.clock.seconds() + self.patience.answer
+        while True:
+            if self._closed:
+                raise Unavailable(f"{self.name} is not in use any more")
+            probing = self.vitals.admit()
+            connection = None if probing or fresh else self._take_idle(bypass)
+            if connection is not None:
+                return connection
+            if probing or self._make_room():
+                try:
+                    return await self._open(bypass, probing)
+                except Unavailable:
+                    if probing or not self._cramped:
+                        raise
+            else:
+                await self._room(end)
+
+    def answered(self, connection: Connection, latency_s: float | None = None) -> None:
+        """The peer has answered; what follows is a transfer or a lock, if anything."""
+        connection.asking = False
+        self.vitals.answered(latency_s)
+        self._done_probing(connection)
+
+    def lasts(self, connection: Connection) -> None:
+        """It will be in use for long; others need not wait for that."""
+        connection.lasting = True
+        self._next()
+
+    def give_back(self, connection: Connection) -> None:
+        if connection not in self._used:
+            return
+        self._used.discard(connection)
+        self._done_probing(connection)
+        if connection.wire.quiet and not self._closed and not self.vitals.down:
+            self._keep(connection)
+        else:
+            if connection.wire.stalled and not connection.hurried:
+                self._missed(f"{self.name} has let a deadline pass without a sign of life")
+            connection.wire.abort(PeerLost("the connection is not used any more"))
+        self._next()
+
+    def close(self) -> None:
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        self._drop(f"{self.name} is not in use any more", set(self._used))
+
+    # --- the pool ------------------------------------------------------
+
+    def _take_idle(self, bypass: tuple[bytes, ...]) -> Connection | None:
+        for connection in reversed(self._idle):
+            if connection.bypass == bypass:
+                self._idle.remove(connection)
+                if connection.wire.quiet:
+                    connection.reused = connection.asking = True
+                    connection.lasting = connection.hurried = False
+                    self._used.add(connection)
+                    return connection
+                connection.wire.abort(PeerLost("the peer has hung up"))
+                return self._take_idle(bypass)
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        connection.idle_since = self.clock.seconds()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = self.clock.callLater(self.patience.idle, self._sweep_out)
+
+    def _sweep_out(self) -> None:
+        """Hang up those that were idle for long enough."""
+        self._sweep = None
+        now = self.clock.seconds()
+        while self._idle and self._idle[0].idle_since + self.patience.idle <= now:
+            self._idle.pop(0).wire.hang_up()
+        if self._idle:
+            left = self._idle[0].idle_since + self.patience.idle - now
+            self._sweep = self.clock.callLater(left, self._sweep_out)
+
+    def _make_room(self) -> bool:
+        """Whether there may be one more connection; one that is idle, for others, goes for it."""
+        used = len(self._dials) + sum(not connection.lasting for connection in self._used)
+        if used >= self._most or (used and self._cramped):
+            return False
+        if used + len(self._idle) >= self._most:
+            self._idle.pop(0).wire.hang_up()
+        return True
+
+    @property
+    def _cramped(self) -> bool:
+        return self.clock.seconds() < self._cramped_until
+
+    async def _room(self, end: float) -> None:
+        """Wait until somebody gives back."""
+        turn: Deferred[None] = Deferred()
+        self._waiting.append(turn)
+        busy = Unavailable(f"{self.name} is busy: all connections to it are in use")
+        late = self.clock.callLater(max(0.0, end - self.clock.seconds()), turn.errback, busy)
+        try:
+            await turn
+        finally:
+            if late.active():
+                late.cancel()
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+
+    def _next(self) -> None:
+        if self._waiting and not self._closed:
+            self._waiting.popleft().callback(None)
+
+    # --- opening -------------------------------------------------------
+
+    async def _open(self, bypass: tuple[bytes, ...], probing: bool) -> Connection:
+        began = self.clock.seconds()
+        dial = Deferred.fromCoroutine(self._dial(bypass)).addTimeout(self.patience.connect, self.clock)
+        self._dials[dial] = False
+        connection = None
+        try:
+            connection = await dial
+        except CancelledError:
+            if self._dials[dial]:
+                raise Unavailable(self.condition.reason or f"{self.name} is not in use any more") from None
+            raise
+        except (AnnexdError, TimeoutError) as error:
+            raise self._not_opened(error, began) from None
+        finally:
+            del self._dials[dial]
+            if connection is None:
+                if probing:
+                    self.vitals.probed()
+                self._next()
+        connection.probing = probing
+        self._used.add(connection)
+        return connection
+
+    async def _dial(self, bypass: tuple[bytes, ...]) -> Connection:
+        wire = Wire(self.clock, self.patience.deadlines)
+        try:
+            explain = await self._dialer.connect(wire)
+            await self._introduce(wire, explain)
+        except BaseException:
+            if wire.transport is not None:
+                wire.abort(PeerLost("the connection was given up"))
+            raise
+        if bypass and wire.version >= _BYPASS:
+            wire.send(Bypass(bypass))
+        return Connection(wire, Peer(wire, self.uuid, self.patience), bypass, explain)
+
+    async def _introduce(self, wire: Wire, explain: Explain) -> None:
+        try:
+            await introduce(wire, self.uuid, self._dialer.auth)
+        except Stalled:
+            raise
+        except PeerLost as error:
+            raise Unavailable(await explain() or str(error)) from None
+
+    def _not_opened(self, error: Exception, began: float) -> Unavailable:
+        silent = isinstance(error, (Stalled, TimeoutError))
+        why = f"no answer within {self.patience.connect:g} seconds" if silent else str(error)
+        reason = f"{self.name} cannot be reached: {why}"
+        if self._others_live(began, silent):
+            self._cramped_until = self.clock.seconds() + _CRAMPED_S
+            if silent:
+                self.vitals.missed(reason)
+        else:
+            self._go_down(reason, silent)
+        return Unavailable(reason)
+
+    # --- health --------------------------------------------------------
+
+    def _missed(self, reason: str) -> None:
+        """An answer did not come, or a body did not move."""
+        if self._heard_since(self.clock.seconds() - min(self.patience.answer, self.patience.stall)):
+            self.vitals.missed(reason)
+        else:
+            self._go_down(reason, silent=True)
+
+    def _others_live(self, began: float, silent: bool) -> bool:
+        """While a connection could not be had."""
+        if silent:
+            return self._heard_since(began)
+        return any(not (connection.wire.ended or connection.lasting) for connection in self._used)
+
+    def _heard_since(self, moment: float) -> bool:
+        return any(connection.heard_since(moment) for connection in self._used)
+
+    def _go_down(self, reason: str, silent: bool) -> None:
+        self.vitals.failed(reason, silent)
+        # Transfers notice by themselves; and what is locked is locked, until its connection really ends.
+        self._drop(reason, {connection for connection in self._used if connection.asking})
+
+    def _drop(self, reason: str, used: set[Connection]) -> None:
+        """Tell all who wait for the peer, and those that ``used`` are in use by."""
+        idle, self._idle = self._idle, []
+        waiting, self._waiting = self._waiting, deque()
+        for connection in [*idle, *used]:
+            connection.wire.abort(PeerLost(reason))
+        for dial in list(self._dials):
+            if dial in self._dials and not dial.called:
+                self._dials[dial] = True
+                dial.cancel()
+        for turn in waiting:
+            if not turn.called:
+                turn.errback(Unavailable(reason))
+
+    def _done_probing(self, connection: Connection) -> None:
+        if connection.probing:
+            connection.probing = False
+            self.vitals.probed()

@@ -1,0 +1,72 @@
+"""Peers at ``p2p-annex::annexd:ADDRESS``: TLS to an annexd, without the helper program."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import ssl
+from typing import Any
+
+from annexd.client.p2p_address import Address, fingerprint, is_literal
+from annexd.errors import ConfigError, Unavailable
+from annexd.protocol.messages import Auth
+from annexd.remotes.dialing import Explain, nothing_said
+from annexd.sessions.wire import Wire
+from annexd.transports.outgoing import connected
+from annexd.transports.secured import secured_towards
+from annexd.transports.tls import TlsTransport
+
+
+class TlsDialer:
+    """``context`` is what `trust` makes of the same address; ``auth`` has the token that is kept for it."""
+
+    def __init__(self, reactor: Any, address: Address, context: ssl.SSLContext, auth: Auth) -> None:
+        self._reactor = reactor
+        self._address = address
+        self._context = context
+        self.auth: Auth | None = auth
+
+    async def connect(self, wire: Wire) -> Explain:
+        sock = await connected(self._reactor, self._address.host, self._address.port)
+        secure = await self._secured(sock)
+        TlsTransport(self._reactor, secure).connect(wire)
+        return nothing_said
+
+    async def _secured(self, sock: socket.socket) -> ssl.SSLSocket:
+        address = self._address
+        name = None if address.sha256 and is_literal(address.server_name) else address.server_name
+        secure = await secured_towards(self._reactor, sock, self._context, name)
+        if address.sha256:
+            seen = fingerprint(secure.getpeercert(True) or b"")
+            if not hmac.compare_digest(seen, address.sha256):
+                secure.close()
+                place = f"{address.host} port {address.port}"
+                raise Unavailable(
+                    f"the certificate of {place} is not the one that its address says: it has sha256={seen}"
+                )
+        return secure
+
+
+def trust(address: Address, ca_file: str = "", own_certificate: str = "") -> ssl.SSLContext:
+    """
+    Trust the certificate that ``address`` pins, else what ``ca_file``, else
+    what the system trusts.  ``own_certificate`` is a file with key and
+    certificate in PEM, to be shown to the server.  Reads files; raises `ConfigError`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    path = ca_file
+    try:
+        if address.sha256:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif ca_file:
+            context.load_verify_locations(ca_file)
+        else:
+            context.load_default_certs()
+        if own_certificate:
+            path = own_certificate
+            context.load_cert_chain(own_certificate, password=lambda: b"")
+    except OSError as error:
+        raise ConfigError(f"the certificates in {path} cannot be used: {error.strerror or error}") from None
+    return context

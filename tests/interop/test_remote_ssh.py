@@ -1,0 +1,146 @@
+"""Nodes reached by ssh: one connection to a host, whose ends may die or freeze."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from annexd.errors import Unavailable
+from annexd.node import Health
+from annexd.remotes.peer import PeerNode
+from annexd.sessions.deadlines import Patience
+from tests.support.far_ssh import CALLER, OverSsh
+from tests.support.processes import running
+from tests.support.store_contract import CONTENT, get, key_of, put
+
+
+class OneConnection(OverSsh):
+    """What all sessions at a host have in common."""
+
+    patience = Patience(connect=3, answer=3, stall=3, idle=30)
+
+    async def ask(self, node: PeerNode | None = None) -> bool:
+        return await (node or self.node).store(CALLER).present(key_of(CONTENT))
+
+    async def assert_unavailable(self, node: PeerNode | None = None, *words: str) -> float:
+        """Asking fails; the seconds that took."""
+        began = self.reactor.seconds()
+        try:
+            await self.ask(node)
+        except Unavailable as error:
+            for word in words:
+                self.assertIn(word, str(error))
+            return float(self.reactor.seconds() - began)
+        self.fail("Unavailable expected")
+
+    async def comes_back(self, node: PeerNode | None = None) -> None:
+        """In time, by itself."""
+        for _ in range(500):
+            try:
+                await self.ask(node)
+                return
+            except Unavailable:
+                await self.pause()
+        self.fail("the node stays away")
+
+    async def test_many_sessions_one_process(self) -> None:
+        store = self.node.store(CALLER)
+        await put(store, key_of(CONTENT), CONTENT)
+        readers = [await store.read(key_of(CONTENT), 0, b"") for _ in range(8)]
+        self.assertEqual(len(self.masters()), 1)
+        for reader in readers:
+            await reader.close(False)
+        self.assertEqual(await get(store, key_of(CONTENT)), CONTENT)
+        self.assertEqual(len(self.masters()), 1)
+
+    async def test_a_host_that_allows_few_sessions(self) -> None:
+        settings = self.sshd.directory / "sshd_config"
+        self.sshd.stop()
+        self.sshd.settings = "MaxSessions 3\n"
+        self.sshd.start()
+        self.assertIn("MaxSessions 3", settings.read_text())
+        self.sshd.client_config("alice")
+        store = self.node.store(CALLER)
+        await put(store, key_of(CONTENT), CONTENT)
+        leases = await gathered([store.lock(key_of(CONTENT)) for _ in range(8)])
+        self.assertEqual(len(self.masters()), 3)
+        for lease in leases:
+            await lease.release()
+
+    async def test_a_connection_that_dies(self) -> None:
+        self.assertFalse(await self.ask())
+        [master] = self.masters()
+        os.kill(master, signal.SIGKILL)
+        while running(master):
+            await self.pause()
+        await self.comes_back()
+        self.assertNotEqual(self.masters(), [master])
+        self.assertEqual(self.node.condition.health, Health.UP)
+
+    async def test_a_connection_that_freezes(self) -> None:
+        self.assertFalse(await self.ask())
+        [master] = self.masters()
+        os.kill(master, signal.SIGSTOP)
+        self.addCleanup(_continue, master)
+        took = await self.assert_unavailable(None, "deadline")
+        self.assertTrue(2.5 < took < 4, took)
+        self.assertLess(await self.assert_unavailable(None, "deadline"), 0.1)
+        await self.comes_back()
+        self.assertEqual(self.node.condition.health, Health.SLOW)
+
+    async def test_a_host_that_goes_away_and_comes_back(self) -> None:
+        self.assertFalse(await self.ask())
+        self.sshd.stop()
+        await self.assert_unavailable(None, "cannot be reached")
+        self.assertLess(await self.assert_unavailable(None, "cannot be reached"), 0.1)
+        self.sshd.start()
+        self.sshd.client_config("alice")
+        await self.comes_back()
+        self.assertEqual(self.node.condition.health, Health.UP)
+
+    async def test_a_server_that_freezes_and_goes_on(self) -> None:
+        self.assertFalse(await self.ask())
+        shells = self.shells()
+        for pid in shells:
+            os.kill(pid, signal.SIGSTOP)
+        took = await self.assert_unavailable(None, "deadline")
+        self.assertTrue(2.5 < took < 4, took)
+        self.assertLess(await self.assert_unavailable(), 0.1)
+        for pid in shells:
+            os.kill(pid, signal.SIGCONT)
+        await self.comes_back()
+        self.assertEqual(len(self.masters()), 1, "ssh was well all the time")
+
+    async def test_what_the_shell_says_of_it(self) -> None:
+        self.host.git(self.repo, "config", "annex.uuid", "11111111-2222-3333-4444-555555555555")
+        await self.assert_unavailable(None, "expected repository UUID")
+
+    async def test_what_ssh_says_of_it(self) -> None:
+        (self.sshd.directory / "authorized_keys").write_text("")
+        await self.assert_unavailable(None, "Permission denied")
+
+    async def test_content_that_is_locked(self) -> None:
+        store = self.node.store(CALLER)
+        await put(store, key_of(CONTENT), CONTENT)
+        lease = await store.lock(key_of(CONTENT))
+        try:
+            await store.remove(key_of(CONTENT))
+        except Unavailable as error:
+            self.assertIn("content is locked", str(error))
+        else:
+            self.fail("it cannot be removed")
+        await lease.release()
+        self.assertEqual(self.node.condition.health, Health.UP)
+
+
+async def gathered(coroutines: list[Any]) -> list[Any]:
+    return [await started for started in [Deferred.fromCoroutine(one) for one in coroutines]]
+
+
+def _continue(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,93 @@
+"""A repository that git-annex-shell serves behind an sshd, as a node of a gateway."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from annexd.remotes.link import Link
+from annexd.remotes.peer import PeerNode
+from annexd.remotes.ssh import SshDialer, SshHosts
+from annexd.remotes.url import Ssh, place_of
+from annexd.repo.parts import boot_seconds
+from annexd.sessions.deadlines import Patience
+from annexd.store import Caller
+from tests.support.annex import Machine
+from tests.support.processes import descendants, running
+from tests.support.programs import NEWEST
+from tests.support.servers import GitAnnexShell, forced_command
+from tests.support.sshd import Sshd
+
+PATIENCE = Patience(connect=10, answer=10, stall=10, idle=30)
+CALLER = Caller(b"client", "alice")
+
+
+class OverSsh(TestCase):
+    """``node`` is a repository that git-annex-shell of a version serves behind an sshd."""
+
+    version = NEWEST
+    patience = PATIENCE
+    timeout = 60
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        scratch = tempfile.TemporaryDirectory(prefix="annexd-far-", ignore_cleanup_errors=True)
+        self.addCleanup(scratch.cleanup)
+        self.directory = Path(scratch.name)
+        self.host = Machine(self.directory / "host", self.version)
+        self.repo = self.host.new("served", bare=True)
+        self.uuid = self.host.uuid(self.repo)
+        self.sshd = Sshd(self.directory / "sshd")
+        self.sshd.start()
+        self.addCleanup(self.sshd.stop)
+        shell = GitAnnexShell(Path(self.host.env["HOME"]), self.version)
+        self.gateway = Machine(
+            self.directory / "gateway", NEWEST, self.sshd.admit("alice", forced_command(shell))
+        )
+        self.hosts = SshHosts(reactor, self.gateway.env)
+        self.nodes: list[PeerNode] = []
+        self.node = self.new_node()
+
+    def new_node(self, most: int = 8) -> PeerNode:
+        place = place_of(f"ssh://gateway{self.repo}".encode(), b"/", b"/")
+        assert isinstance(place, Ssh)
+        dialer = SshDialer(self.hosts, place, self.uuid, b"client")
+        link = Link("far", self.uuid, dialer, self.reactor, patience=self.patience, most=most)
+        self.nodes.append(PeerNode(link, 200.0, boot_seconds))
+        return self.nodes[-1]
+
+    async def tearDown(self) -> None:
+        for node in self.nodes:
+            node.close()
+        await self.hosts.close()
+        self.assertEqual(self.masters(), [])
+
+    def masters(self) -> list[int]:
+        """The processes of ssh that this one has started."""
+        return [
+            pid
+            for pid in descendants(os.getpid())
+            if running(pid) and Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/ssh")
+        ]
+
+    def shells(self) -> list[int]:
+        """The processes of git-annex-shell that serve sessions."""
+        return [pid for pid in self.sshd.sessions() if _is_shell(pid)]
+
+    async def pause(self) -> None:
+        await deferLater(self.reactor, 0.02)
+
+
+def _is_shell(pid: int) -> bool:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return running(pid) and b"p2pstdio" in line and b"git-annex" in line.split(b"\0")[0]
