@@ -18,9 +18,11 @@ from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
 from annexd.app.network import Network
+from annexd.app.nodes import Nodes
 from annexd.app.notify import Notify
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
+from annexd.app.proxying import Proxying
 from annexd.app.reception import Reception
 from annexd.app.shell import Shell
 from annexd.app.ssh_listener import SshListener
@@ -67,7 +69,9 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         directory.same,
         lambda: GitAnnexTokens(current.config.served),
     )
-    host = Host(reactor, directory, sessions, current)
+    nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ)
+    proxying = Proxying(reactor, nodes, lambda: current.config.nodes.limits)
+    host = Host(reactor, directory, sessions, current, proxying)
     shell = Shell(host)
     anteroom = Anteroom(lambda: current.config.daemon.max_unauthenticated)
     guessing = Guessing(reactor)
@@ -102,7 +106,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
                 Network(reactor, current, Certificates(reactor, state), reception),
                 SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
             ),
-            attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens),
+            attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
         ),
     )
     control = Control(

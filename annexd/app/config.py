@@ -16,6 +16,7 @@ from annexd.app import values
 from annexd.app.access import Rule
 from annexd.app.lines import Lines, Where
 from annexd.app.listen import Listen, listen
+from annexd.app.node_settings import NodeSettings
 from annexd.app.rules import rules
 from annexd.app.values import Parser
 from annexd.errors import ConfigError
@@ -68,6 +69,7 @@ class Config:
     rules: tuple[Rule, ...] = ()
     audit: Audit = field(default_factory=Audit)
     listen: Listen = field(default_factory=Listen)
+    nodes: NodeSettings = field(default_factory=NodeSettings)
 
 
 _DAEMON: Mapping[str, Parser] = {
@@ -97,7 +99,15 @@ _REPOSITORY: Mapping[str, Parser] = {
 }
 _REPOSITORIES: Mapping[str, Parser] = {"directory": values.path, "fsync": values.boolean}
 _AUDIT: Mapping[str, Parser] = {"file": values.path}
-_TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit", "listen")
+_NODES: Mapping[str, Parser] = {
+    "connect": values.duration(above=0),
+    "answer": values.duration(above=0),
+    "stall": values.duration(above=0),
+    "idle": values.duration(above=0),
+    "connections": values.whole(1, 1000),
+    "exchange": values.boolean,
+}
+_TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit", "listen", "nodes")
 
 
 def read(file: str) -> Config:
@@ -144,7 +154,8 @@ class _Reading:
         served += [self.served(where, given, daemon) for where, given in self.tables("repositories")]
         audit = Audit(**self.table(("audit",), self.document.get("audit", {}), _AUDIT))
         ways_in = listen(self, self.document.get("listen", {}))
-        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit, ways_in)
+        nodes = NodeSettings(**self.table(("nodes",), self.document.get("nodes", {}), _NODES))
+        return Config(daemon, deadlines, tuple(filter(None, served)), rules(self), audit, ways_in, nodes)
 
     def served(self, where: Where, given: object, daemon: Daemon) -> Served | None:
         nested = where[0] == "repositories"

@@ -8,11 +8,11 @@ the nodes is not forgotten.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from annexd.node import Health, Node
-from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
@@ -20,7 +20,6 @@ from annexd.router.configured import Configured, Remote
 from annexd.router.inference import infer
 from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
 from annexd.router.ports import Way, Wish
-from annexd.router.preferred import Judge, Question
 from annexd.router.routes import Branch, Plan, Routes
 from annexd.router.topology import Attached, Here, Neighbour, Network
 from annexd.router.uploads import Uploads
@@ -74,7 +73,8 @@ class Estate:
         knowledge = self.knowledge
         members = {uuid: knowledge.members(uuid) for uuid in knowledge.clusters}
         entries = {
-            gateway: [(one.uuid, one.name) for one in proxied] for gateway, proxied in knowledge.proxies.items()
+            gateway: [(one.uuid, os.fsdecode(one.name)) for one in proxied]
+            for gateway, proxied in knowledge.proxies.items()
         }
         here = Here(self.uuid, self._attached(clusters), self._neighbours(), clusters)
         self.routes = Routes(infer(here, entries, members))
@@ -105,7 +105,9 @@ class Estate:
 
     def names(self, uuid: bytes) -> tuple[str, ...]:
         """Those by which proxy.log has it for this gateway; without one it is not proxied."""
-        return tuple(one.name for one in self.knowledge.proxies.get(self.uuid, ()) if one.uuid == uuid)
+        return tuple(
+            os.fsdecode(one.name) for one in self.knowledge.proxies.get(self.uuid, ()) if one.uuid == uuid
+        )
 
     def lists(self, uuid: bytes, name: str) -> bool:
         return name in self.names(uuid)
@@ -169,6 +171,4 @@ class EstateWishes:
         self, key: Key, file: bytes, uuids: Sequence[bytes], holders: frozenset[bytes]
     ) -> Mapping[bytes, Wish]:
         await self._estate.refresh(self._repository)
-        judge = Judge(self._estate.knowledge, self._estate.uuid, {})
-        question = Question(key, decode_file(file) or None, holders)
-        return {uuid: judge.wish(uuid, question) for uuid in uuids}
+        return dict.fromkeys(uuids, Wish.WANTED)

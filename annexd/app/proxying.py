@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from annexd.app.estate import Estate, EstateWishes, MakeNode
+from annexd.app.estate import Estate, EstateWishes
 from annexd.app.hosting import Seat
+from annexd.app.nodes import Nodes
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.cluster import Cluster
@@ -13,24 +14,30 @@ from annexd.router.limits import Limits
 from annexd.router.proxied import ProxiedNode
 from annexd.store import Caller
 
-NodeMaker = Callable[[Repository], MakeNode]
-"""What makes the nodes of a repository that is a gateway."""
-
 
 class Proxying:
     """See `annexd.app.hosting.Proxies`.  ``limits`` are asked for each session."""
 
-    def __init__(self, reactor: Any, nodes: NodeMaker, limits: Callable[[], Limits]) -> None:
+    def __init__(self, reactor: Any, nodes: Nodes, limits: Callable[[], Limits]) -> None:
         self._reactor = reactor
         self._nodes = nodes
         self._limits = limits
         self._estates: dict[bytes, Estate] = {}
 
+    def start(self) -> None:
+        """Gateways are looked at when somebody comes."""
+
+    def reload(self) -> None:
+        """The next session asks."""
+
+    async def stop(self) -> None:
+        await self._nodes.close()
+
     async def estate(self, repository: Repository) -> Estate:
         """As it is now."""
         estate = self._estates.get(repository.git_dir)
         if estate is None or estate.uuid != repository.uuid:
-            estate = Estate(repository.uuid, self._reactor, self._nodes(repository))
+            estate = Estate(repository.uuid, self._reactor, self._nodes.of(repository))
             self._estates[repository.git_dir] = estate
         await estate.refresh(repository)
         return estate

@@ -140,7 +140,7 @@ class Wanting(ClusterCase):
         scene.wishes.wishes = {b"n1": Wish.UNWANTED, b"n2": Wish.FULL}
         cluster = scene.session()
         error = self.assertRaises(Refused, self.result, cluster.write(KEY, b""))
-        self.assertIn("full", str(error))
+        self.assertIn("no room", str(error))
         self.assertEqual([node.asked for node in scene.nodes], [[], []])
         self.assert_released(cluster)
 

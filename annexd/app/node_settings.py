@@ -1,0 +1,48 @@
+"""[nodes] of annexd.toml: how a gateway deals with its nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from annexd.router.limits import Limits
+from annexd.sessions.deadlines import Patience
+
+_HOW_MUCH_LONGER_S = 5.0
+"""
+What a cluster gives a node beyond the node's own deadlines: it is the link
+that has to notice first, as it is common to all sessions.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """[nodes] of the configuration; seconds."""
+
+    connect: float = 15.0
+    """Until a node has been reached, and has introduced itself."""
+
+    answer: float = 15.0
+    """For its answer to a question."""
+
+    stall: float = 15.0
+    """In the middle of content, without a byte moving."""
+
+    idle: float = 60.0
+    """For so long a connection is kept that nobody uses."""
+
+    connections: int = 8
+    """To one node, at once."""
+
+    exchange: bool = True
+    """Whether gateways of a cluster tell each other where keys are."""
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(connect=self.connect, answer=self.answer, stall=self.stall, idle=self.idle)
+
+    @property
+    def limits(self) -> Limits:
+        """Of clusters."""
+        longest = self.connect + self.answer + _HOW_MUCH_LONGER_S
+        limits = Limits(answer=longest, progress=self.stall + _HOW_MUCH_LONGER_S)
+        return replace(limits, removal=limits.removal + longest)
