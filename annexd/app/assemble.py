@@ -70,7 +70,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         lambda: GitAnnexTokens(current.config.served),
     )
     nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ)
-    proxying = Proxying(reactor, nodes, lambda: current.config.nodes.limits)
+    proxying = Proxying(reactor, directory, nodes, lambda: current.config.nodes, environ)
     host = Host(reactor, directory, sessions, current, proxying)
     shell = Shell(host)
     anteroom = Anteroom(lambda: current.config.daemon.max_unauthenticated)

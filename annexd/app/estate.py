@@ -101,6 +101,10 @@ class Estate:
             if remote.gateway_of
         )
 
+    def neighbours(self) -> tuple[str, ...]:
+        """The remotes that are other gateways of our clusters."""
+        return tuple(remote.name for remote in self.configured.remotes if remote.gateway_of)
+
     # --- what is proxied ---------------------------------------------------------
 
     def names(self, uuid: bytes) -> tuple[str, ...]:

@@ -225,8 +225,8 @@ class Gateway(Service):
         await parts.door.close()
         for listener in parts.listeners:
             await _whatever_happens(listener, listener.close())
-        await parts.directory.close()
         await self._dismiss()
+        await parts.directory.close()
         parts.workers.stop()
         self._claim.release()
         for number, former in self._former_signals.items():

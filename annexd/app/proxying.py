@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Callable
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from annexd.app.estate import Estate, EstateWishes
+from annexd.app.exchange import Exchange, git_in
 from annexd.app.hosting import Seat
+from annexd.app.node_settings import NodeSettings
 from annexd.app.nodes import Nodes
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.cluster import Cluster
-from annexd.router.limits import Limits
+from annexd.router.directory import Directory, Visit
 from annexd.router.proxied import ProxiedNode
 from annexd.store import Caller
 
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchanging:
+    """The repository stays open meanwhile."""
+
+    exchange: Exchange
+    visit: Visit[Repository]
+
 
 class Proxying:
-    """See `annexd.app.hosting.Proxies`.  ``limits`` are asked for each session."""
+    """See `annexd.app.hosting.Proxies`.  ``settings`` are asked each time."""
 
-    def __init__(self, reactor: Any, nodes: Nodes, limits: Callable[[], Limits]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        directory: Directory[Repository],
+        nodes: Nodes,
+        settings: Callable[[], NodeSettings],
+        environ: Mapping[str, str],
+    ) -> None:
         self._reactor = reactor
+        self._directory = directory
         self._nodes = nodes
-        self._limits = limits
+        self._settings = settings
+        self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         self._estates: dict[bytes, Estate] = {}
+        self._exchanging: dict[bytes, _Exchanging] = {}
+        self._starting: dict[bytes, Deferred[None]] = {}
 
     def start(self) -> None:
         """Gateways are looked at when somebody comes."""
@@ -31,6 +61,12 @@ class Proxying:
         """The next session asks."""
 
     async def stop(self) -> None:
+        for starting in list(self._starting.values()):
+            starting.cancel()
+        for one in self._exchanging.values():
+            await one.exchange.stop()
+            one.visit.leave()
+        self._exchanging.clear()
         await self._nodes.close()
 
     async def estate(self, repository: Repository) -> Estate:
@@ -40,7 +76,24 @@ class Proxying:
             estate = Estate(repository.uuid, self._reactor, self._nodes.of(repository))
             self._estates[repository.git_dir] = estate
         await estate.refresh(repository)
+        if self._settings().exchange and estate.neighbours():
+            self._exchange(repository.git_dir, estate)
         return estate
+
+    def _exchange(self, git_dir: bytes, estate: Estate) -> None:
+        """Once for each gateway, from the moment that somebody uses it; nobody waits for it."""
+        if git_dir not in self._exchanging and git_dir not in self._starting:
+            starting = Deferred.fromCoroutine(self._start_exchange(git_dir, estate))
+            self._starting[git_dir] = starting
+            starting.addErrback(_not_started)
+            starting.addBoth(lambda _: self._starting.pop(git_dir, None))
+
+    async def _start_exchange(self, git_dir: bytes, estate: Estate) -> None:
+        visit = await self._directory.find(git_dir)
+        git = git_in(self._reactor, git_dir, self._environ)
+        exchange = Exchange(self._reactor, visit.repository, git, estate.neighbours)
+        self._exchanging[git_dir] = _Exchanging(exchange, visit)
+        exchange.start()
 
     async def seat(self, repository: Repository, uuid: bytes, caller: Caller) -> Seat | None:
         if not repository.uuid:
@@ -60,7 +113,7 @@ class Proxying:
             ours,
             self._reactor,
             boot=repository.clocks.boot,
-            limits=self._limits(),
+            limits=self._settings().limits,
         )
         return Seat(node, names)
 
@@ -74,5 +127,10 @@ class Proxying:
             self._reactor,
             uploads=estate.uploads,
             boot=repository.clocks.boot,
-            limits=self._limits(),
+            limits=self._settings().limits,
         )
+
+
+def _not_started(failure: Failure) -> None:
+    if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        _log.failure("exchanging git-annex branches", failure)
