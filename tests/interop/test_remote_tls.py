@@ -16,6 +16,8 @@ from tests.support.far_tls import CALLER, OverTls
 from tests.support.programs import annexd_program, path_with
 from tests.support.store_contract import get, key_of, put
 
+SOME = b"a little of everything" * 100_000
+
 
 class ThroughTheHelper(OverTls):
     def dialer(self) -> Dialer:

@@ -26,7 +26,6 @@ from tests.support.tls_scenes import TlsScene
 
 CALLER = Caller(b"client", "alice")
 PATIENCE = Patience(connect=3, answer=3, stall=3, idle=30)
-SOME = b"a little of everything" * 100_000
 
 
 class OverTls(TlsScene, TestCase):
