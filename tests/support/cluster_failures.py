@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import time
 from collections.abc import Callable
@@ -145,8 +146,11 @@ class FailingCluster(ClusterScene):
 
     def named(self, reply: Reply) -> set[str]:
         """The nodes that a reply names."""
+        return self.named_in(b" ".join(reply.words))
+
+    def named_in(self, line: bytes) -> set[str]:
         names = {uuid: name for name, uuid in self.uuids.items()}
-        return {names[uuid] for uuid in reply.words[1:]}
+        return {names[uuid] for uuid in line.split()[1:]}
 
     @property
     def uuids(self) -> dict[str, bytes]:
@@ -163,6 +167,17 @@ class FailingCluster(ClusterScene):
         """The content is at these nodes, and the gateway's log says so."""
         self.assertEqual(self.cluster.holding(key), set(names))
         self.assertEqual(self.cluster.logged(key), set(names))
+
+    def logged_at(self, name: str) -> set[bytes]:
+        """All keys that a node has by the gateway's log."""
+        uuid = self.cluster.node_uuid(name).decode()
+        _, said = self.host.tries(self.served, "whereis", "--all", "--json", seconds=600)
+        entries = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
+        return {
+            entry["key"].encode()
+            for entry in entries
+            if any(place["uuid"] == uuid for place in entry["whereis"])
+        }
 
     def partial(self, name: str, key: bytes) -> int:
         """How much of an interrupted upload a node has kept."""
