@@ -10,7 +10,6 @@ from annexd.protocol.keys import Key
 from annexd.router.members import Member, nodes_of, reasons, told
 from annexd.router.parts import Parts
 from annexd.router.placement import place
-from annexd.router.search import Search
 from annexd.router.uploads import Upload
 from annexd.router.writing import Branch, ClusterWriter, close_all
 from annexd.store import Outcome, Writer
@@ -43,28 +42,54 @@ class _Opening:
         self._upload = upload
         self._branches: list[Branch] = []
         self._have: frozenset[bytes] = frozenset()
+        """The nodes that have the content by what was answered to this request."""
         self._somebody_has_it = False
         self._refusals: list[_Refusal] = []
 
     async def run(self) -> Union[ClusterWriter, Outcome]:
         members = self._parts.members.now()
-        holders = await self._parts.log.holders(self._key)
-        known = nodes_of(members) & holders
+        holders = await self._checked(members, await self._parts.log.holders(self._key))
         targets = await self._targets(members, holders)
-        if not targets:
-            return self._nothing_to_do(known)
         try:
             await self._parts.errands.each(self._parts.limits.jobs, targets, self._open)
         except BaseException:
             await close_all(self._parts, self._branches)
             raise
-        await self._parts.log.record(self._key, dict.fromkeys(self._have, True))
+        await self._parts.log.record(self._key, dict.fromkeys(self._have - holders, True))
         if self._branches:
             failed = [(refusal.name, str(refusal.error)) for refusal in self._refusals]
             return ClusterWriter(self._parts, self._key, self._upload, self._branches, self._have, failed)
-        if self._somebody_has_it or (known and await self._is_there()):
-            return self._nothing_to_do(known | self._have)
+        if self._have or self._somebody_has_it:
+            self._upload.end()
+            return Outcome(True, also=told(self._have))
         raise self._failure()
+
+    async def _checked(self, members: list[Member], holders: frozenset[bytes]) -> frozenset[bytes]:
+        """
+        ``holders`` without the nodes that turn out not to have it, for the
+        client will believe what it is told of them.
+        """
+        lacking: set[bytes] = set()
+
+        async def check(member: Member) -> None:
+            logged = member.way.reaches & holders
+            seconds = self._parts.limits.for_answer(member.node)
+            silence = f"it has not answered for {seconds:g} seconds"
+            try:
+                here = await self._parts.errands.within(seconds, member.store.present(self._key), silence)
+            except (Refused, Unavailable) as error:
+                self._refusals.append(_Refusal(member.name, error))
+                return
+            if here:
+                self._have |= logged
+            else:
+                lacking.update(logged)
+                if not member.way.is_gateway:
+                    await self._parts.log.record(self._key, {member.node.uuid: False})
+
+        asked = [member for member in members if member.way.reaches & holders]
+        await self._parts.errands.each(self._parts.limits.jobs, asked, check)
+        return holders - lacking
 
     async def _targets(self, members: list[Member], holders: frozenset[bytes]) -> list[Member]:
         """Raises `Refused` where no node is to take it although none has it."""
@@ -99,17 +124,6 @@ class _Opening:
             self._somebody_has_it = True
         else:
             self._refusals.append(_Refusal(member.name, Refused(answer.reason)))
-
-    async def _is_there(self) -> bool:
-        """Nothing can be completed now; what the location log says would do, if it is true."""
-        try:
-            return await Search(self._parts, self._key).present()
-        except (Refused, Unavailable):
-            return False
-
-    def _nothing_to_do(self, holders: frozenset[bytes]) -> Outcome:
-        self._upload.end()
-        return Outcome(True, also=told(holders))
 
     def _failure(self) -> AnnexdError:
         sentence = reasons([(refusal.name, str(refusal.error)) for refusal in self._refusals])

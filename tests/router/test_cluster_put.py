@@ -39,12 +39,23 @@ class ToAll(ClusterCase):
         outcome = self.put(scene.session(), key_of(b""), b"")
         self.assertEqual(outcome.also, (b"n1", b"n2"))
 
-    def test_known_to_all_asks_nobody(self) -> None:
+    def test_known_to_all(self) -> None:
         scene = self.make(3)
+        self.hold(*scene.nodes)
         scene.knows(*scene.nodes)
         outcome = self.result(scene.session().write(KEY, b""))
         self.assertEqual(outcome, Outcome(True, also=(b"n1", b"n2", b"n3")))
-        self.assertEqual([node.asked for node in scene.nodes], [[], [], []])
+        self.assertEqual([node.asked for node in scene.nodes], [["present"]] * 3)
+        self.assertEqual(scene.log.news, [])
+
+    def test_one_is_wrongly_known_to_have_it(self) -> None:
+        scene = self.make(3)
+        one, two, three = scene.nodes
+        self.hold(one, three)
+        scene.knows(one, two, three)
+        self.assertEqual(self.put(scene.session()), Outcome(True, also=(b"n1", b"n2", b"n3")))
+        self.assertEqual([one.sent, two.sent, three.sent], [0, len(CONTENT), 0])
+        self.assertEqual(scene.log.news, [(b"n2", False), (b"n2", True)])
 
     def test_those_that_lack_it_are_completed(self) -> None:
         scene = self.make(3)
@@ -52,7 +63,7 @@ class ToAll(ClusterCase):
         self.hold(two)
         scene.knows(two)
         outcome = self.put(scene.session())
-        self.assertEqual(outcome.also, (b"n1", b"n3"))
+        self.assertEqual(outcome.also, (b"n1", b"n2", b"n3"))
         self.assertEqual([one.sent, two.sent, three.sent], [len(CONTENT), 0, len(CONTENT)])
         self.assertEqual(scene.log.known[KEY], {b"n1", b"n2", b"n3"})
 
@@ -188,8 +199,9 @@ class Failing(ClusterCase):
         two.faults.refusing["write"] = Unavailable("it is down")
         cluster = scene.session()
         self.assertEqual(self.result(cluster.write(KEY, b"")), Outcome(True, also=(b"n1",)))
-        one.shelf.content.clear()
-        self.assertRaises(Unavailable, self.result, cluster.write(KEY, b""))
+        one.faults.refusing["present"] = Unavailable("it is down, too")
+        error = self.assertRaises(Unavailable, self.result, cluster.write(KEY, b""))
+        self.assertIn("n1: it is down, too; n2: it is down", str(error))
         self.assert_released(cluster)
 
     def test_a_node_that_does_not_answer_costs_one_deadline(self) -> None:
@@ -211,7 +223,7 @@ class Failing(ClusterCase):
         self.assertIn("n1: the connection was closed", outcome.reason)
         self.assertEqual(scene.nodes[0].shelf.partial[KEY], CONTENT[:900])
         scene.nodes[0].faults.takes = None
-        self.assertEqual(self.put(cluster).also, (b"n1",))
+        self.assertEqual(self.put(cluster).also, (b"n1", b"n2", b"n3"))
         self.assertEqual(scene.nodes[0].sent, len(CONTENT))
         self.assert_released(cluster)
 
@@ -457,9 +469,17 @@ class Gateways(ClusterCase):
 
     def test_one_of_its_nodes_lacks_it(self) -> None:
         self.scene.log.known[KEY] = {b"n1", b"a"}
-        self.gw.answers["commit"] = Outcome(True, also=(b"b",))
-        self.assertEqual(self.put(self.scene.session()).also, (b"b",))
-        self.assertEqual(self.near.asked, [])
+        self.hold(self.near, self.gw)
+        self.gw.answers["write"] = Outcome(True, also=(b"b",))
+        self.assertEqual(self.put(self.scene.session()).also, (b"a", b"b", b"n1"))
+        self.assertEqual(self.near.asked, ["present"])
+
+    def test_it_has_lost_what_it_was_known_to_have(self) -> None:
+        self.scene.log.known[KEY] = {b"n1", b"a", b"b"}
+        self.hold(self.near)
+        self.gw.answers["commit"] = Outcome(True, also=(b"a", b"b"))
+        self.assertEqual(self.put(self.scene.session()).also, (b"a", b"b", b"n1"))
+        self.assertEqual(self.scene.log.news, [(b"a", True), (b"b", True)])
 
 
 class Rechecked(ClusterCase):

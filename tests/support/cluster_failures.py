@@ -20,10 +20,10 @@ from tests.support.servers import Annexd, Server
 
 _log = Logger()
 
-DEADLINE = 2.0
+DEADLINE = 4.0
 """Of the nodes, in seconds, for each thing that they are waited for."""
 
-AT_ONCE = 1.0
+AT_ONCE = 3.0
 """Seconds in which a gateway does what needs no waiting, on a busy machine; less than a deadline."""
 
 _SETTINGS = f"""\
