@@ -9,6 +9,7 @@ from typing import Any
 
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
+from annexd.app.read_only import ReadOnlyNode
 from annexd.client.p2p_address import AddressError, parse
 from annexd.errors import ConfigError, Unavailable
 from annexd.node import Condition, Health, Node
@@ -90,7 +91,12 @@ class Nodes:
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
-        return lambda remote, uuid: self._make(repository, remote, uuid)
+
+        def make(remote: Remote, uuid: bytes) -> Node:
+            node = self._make(repository, remote, uuid)
+            return ReadOnlyNode(node) if remote.read_only else node
+
+        return make
 
     async def close(self) -> None:
         """End all connections."""
@@ -114,9 +120,7 @@ class Nodes:
     def _local(self, remote: Remote, uuid: bytes, place: Local) -> Node:
         if uuid != remote.uuid:
             raise Unavailable("what is behind a gateway on this machine's disk cannot be asked for by a path")
-        return LocalNode(
-            uuid, remote.name, remote.cost, place.path, self._directory, time.time, remote.read_only
-        )
+        return LocalNode(uuid, remote.name, remote.cost, place.path, self._directory, time.time)
 
     def _peer(self, repository: Repository, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
         settings = self._settings()

@@ -23,7 +23,7 @@ _RARELY_S = 900.0
 
 
 class Watch:
-    """``look`` asks the peer something, and tells ``vitals`` how that went; what it raises is of no account."""
+    """``look`` asks the peer something, and tells ``vitals`` how that went; what it raises is no matter."""
 
     def __init__(self, clock: IReactorTime, vitals: Vitals, look: Callable[[], Awaitable[None]]) -> None:
         self._clock = clock

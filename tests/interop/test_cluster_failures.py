@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.support.cluster_failures import AT_ONCE, DEADLINE, FailingCluster
+from tests.support.cluster_failures import AT_ONCE, DEADLINE, FIRST, FailingCluster
 from tests.support.processes import until
 
 BACKOFF = 1.0
@@ -12,9 +12,6 @@ BACKOFF = 1.0
 
 ONCE = DEADLINE + AT_ONCE
 """Seconds, where one deadline has to pass."""
-
-FIRST = 5.0
-"""Seconds, where connections to nodes are made."""
 
 
 class Dead(FailingCluster):
@@ -76,7 +73,7 @@ class Dead(FailingCluster):
         key, content = self.content()
         self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3", within=FIRST)
         self.far["n2"].kill_shells()
-        # Removal is not tried twice: where the first one may have got there it has failed, and is told as that.
+        # Removal is not tried twice: one that may have got there has failed, and is told as that.
         until(lambda: client.remove(key).word == b"SUCCESS-PLUS", "it is removed")
         self.assert_at(key)
 

@@ -23,6 +23,9 @@ _log = Logger()
 DEADLINE = 4.0
 """Of the nodes, in seconds, for each thing that they are waited for."""
 
+FIRST = 6.0
+"""Seconds, where connections to nodes are made."""
+
 AT_ONCE = 3.0
 """Seconds in which a gateway does what needs no waiting, on a busy machine; less than a deadline."""
 
@@ -54,9 +57,9 @@ class Reply:
 class Client:
     """One session by hand, with the gateway's cluster or with one of its nodes."""
 
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Dialogue, version: int | None = 4) -> None:
         self.dialogue = dialogue
-        self.dialogue.hello(4)
+        self.dialogue.hello(version)
 
     def present(self, key: bytes) -> Reply:
         return self._timed("CHECKPRESENT", lambda: (self.dialogue.ask(b"CHECKPRESENT " + key), b""))
@@ -129,13 +132,13 @@ class FailingCluster(ClusterScene):
 
     # --- clients -------------------------------------------------------
 
-    def hand(self, node: str | None = None, seconds: float = 30.0) -> Client:
-        """A session with the cluster, or with a node of it."""
+    def hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 30.0) -> Client:
+        """A session with the cluster, or with a node of it; without a version it is the oldest."""
         uuid = self.cluster.uuid if node is None else self.cluster.node_uuid(node)
         command = shell_command(self.served, uuid.decode())
         dialogue = Dialogue(self.server.command(), self.server.env(), command, seconds)
         self.addCleanup(dialogue.close)
-        return Client(dialogue)
+        return Client(dialogue, version)
 
     def content(self, size: int = 50_000) -> tuple[bytes, bytes]:
         """A key, and its content, as there was none before."""

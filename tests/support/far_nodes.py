@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from tests.support.annex import Machine
-from tests.support.processes import running, stop_all
+from tests.support.processes import running, stop_all, until
 from tests.support.programs import NEWEST, git_annex_bin, path_with
 from tests.support.sshd import Sshd
 
@@ -81,6 +81,11 @@ class FarNode:
         for pid in self.shells():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def restart_shells(self) -> None:
+        """They see what has changed; whoever has a session finds out, and opens another one."""
+        self.kill_shells()
+        until(lambda: not self.shells(), "all sessions have ended")
 
     def freeze_shells(self) -> None:
         self._freeze(self.shells())
