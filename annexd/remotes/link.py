@@ -13,8 +13,9 @@ the one request fails.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections import deque
+from bisect import insort
 from random import Random
 from typing import Callable
 
@@ -38,6 +39,14 @@ _BYPASS = 2
 
 _CRAMPED_S = 5.0
 """A peer that serves some connections and takes no more is not asked for another one so soon."""
+
+_SOON = 0.25
+"""Of the time for an answer: when nobody has given back a connection for so long, there is one more."""
+
+_BEYOND = 8
+"""Times as many as there should be, at most."""
+
+_A_MOMENT_S = 0.01
 
 _NOBODYS = Key.parse(b"WORM-s1-m0--annexd-asks")
 """A key to ask for where any answer will do."""
@@ -70,7 +79,8 @@ class Connection:
 class Link:
     """
     ``name`` is what users call the peer, ``uuid`` what is asked for there,
-    ``most`` how many requests go to it at once.  ``close`` ends everything.
+    ``most`` how many requests should go to it at once: when nobody gives back
+    soon, as with long transfers, there are more.  ``close`` ends everything.
     """
 
     def __init__(
@@ -99,7 +109,9 @@ class Link:
         self._idle: list[Connection] = []  # the one that was used last is at the end
         self._used: set[Connection] = set()
         self._dials: dict[Deferred[Connection], bool] = {}  # whether it was dropped
-        self._waiting: deque[Deferred[None]] = deque()
+        self._waiting: list[tuple[float, int, Deferred[None]]] = []
+        self._numbers = itertools.count()
+        self._moved_at = float("-inf")
         self._cramped_until = 0.0
         self._sweep: IDelayedCall | None = None
         self._closed = False
@@ -115,7 +127,7 @@ class Link:
         A connection to ask one request on, to be given back.  Raises
         `Unavailable`.  ``fresh``: not one that may have died unnoticed.
         """
-        end = self.clock.seconds() + self.patience.answer
+        began = self.clock.seconds()
         self._way = bypass
         self._watch.wanted()
         while True:
@@ -127,14 +139,15 @@ class Link:
             connection = None if probing or fresh else self._take_idle(bypass)
             if connection is not None:
                 return connection
-            if probing or self._make_room():
+            standstill = self.clock.seconds() - max(began, self._moved_at)
+            if probing or self._make_room(standstill):
                 try:
                     return await self._open(bypass, probing)
                 except Unavailable:
                     if probing or not self._cramped:
                         raise
             else:
-                await self._room(end)
+                await self._room(began, standstill)
 
     def answered(self, connection: Connection, latency_s: float | None = None) -> None:
         """The peer has answered; what follows is a transfer or a lock, if anything."""
@@ -199,11 +212,17 @@ class Link:
             left = self._idle[0].idle_since + self.patience.idle - now
             self._sweep = self.clock.callLater(left, self._sweep_out)
 
-    def _make_room(self) -> bool:
-        """Whether there may be one more connection; one that is idle, for others, goes for it."""
+    def _make_room(self, standstill: float) -> bool:
+        """
+        Whether there may be one more connection, when none was given back for
+        ``standstill`` seconds; one that is idle, for others, goes for it.
+        """
         used = len(self._dials) + sum(not connection.lasting for connection in self._used)
-        if used >= self._most or (used and self._cramped):
+        if used and self._cramped:
             return False
+        if used >= self._most:
+            beyond = standstill >= self.patience.answer * _SOON and used < self._most * _BEYOND
+            return beyond and not self._dials
         if used + len(self._idle) >= self._most:
             self._idle.pop(0).wire.hang_up()
         return True
@@ -212,23 +231,29 @@ class Link:
     def _cramped(self) -> bool:
         return self.clock.seconds() < self._cramped_until
 
-    async def _room(self, end: float) -> None:
-        """Wait until somebody gives back."""
+    async def _room(self, began: float, standstill: float) -> None:
+        """Wait until somebody gives back, or until there may be more; first come, first served."""
+        answer = self.patience.answer
+        if standstill >= answer:
+            raise Unavailable(f"{self.name} is busy: all connections to it are in use")
         turn: Deferred[None] = Deferred()
-        self._waiting.append(turn)
-        busy = Unavailable(f"{self.name} is busy: all connections to it are in use")
-        late = self.clock.callLater(max(0.0, end - self.clock.seconds()), turn.errback, busy)
+        waiter = began, next(self._numbers), turn
+        insort(self._waiting, waiter)
+        pause = answer * _SOON if standstill < answer * _SOON else answer
+        late = self.clock.callLater(max(_A_MOMENT_S, pause - standstill), turn.callback, None)
         try:
             await turn
         finally:
             if late.active():
                 late.cancel()
-            if turn in self._waiting:
-                self._waiting.remove(turn)
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
 
     def _next(self) -> None:
+        """There is one more, or one less in use."""
+        self._moved_at = self.clock.seconds()
         if self._waiting and not self._closed:
-            self._waiting.popleft().callback(None)
+            self._waiting.pop(0)[2].callback(None)
 
     # --- opening -------------------------------------------------------
 
@@ -253,6 +278,7 @@ class Link:
                 self._next()
         connection.probing = probing
         self._used.add(connection)
+        self._moved_at = self.clock.seconds()
         return connection
 
     async def _dial(self, bypass: tuple[bytes, ...]) -> Connection:
@@ -328,14 +354,14 @@ class Link:
     def _drop(self, reason: str, used: set[Connection]) -> None:
         """Tell all who wait for the peer, and those that ``used`` are in use by."""
         idle, self._idle = self._idle, []
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, []
         for connection in [*idle, *used]:
             connection.wire.abort(PeerLost(reason))
         for dial in list(self._dials):
             if dial in self._dials and not dial.called:
                 self._dials[dial] = True
                 dial.cancel()
-        for turn in waiting:
+        for _, _, turn in waiting:
             if not turn.called:
                 turn.errback(Unavailable(reason))
 

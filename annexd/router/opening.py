@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
+from twisted.logger import Logger
+
 from annexd.errors import AnnexdError, Refused, Unavailable
 from annexd.protocol.keys import Key
 from annexd.router.members import Member, nodes_of, reasons, told
@@ -13,6 +15,8 @@ from annexd.router.placement import place
 from annexd.router.uploads import Upload
 from annexd.router.writing import Branch, ClusterWriter, close_all
 from annexd.store import Outcome, Writer
+
+_log = Logger()
 
 
 async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[ClusterWriter, Outcome]:
@@ -78,7 +82,7 @@ class _Opening:
             try:
                 here = await self._parts.errands.within(seconds, member.store.present(self._key), silence)
             except (Refused, Unavailable) as error:
-                self._refusals.append(_Refusal(member.name, error))
+                self._refused(member, error)
                 return
             if here:
                 self._have |= logged
@@ -115,7 +119,7 @@ class _Opening:
                 _close_late,
             )
         except (Refused, Unavailable) as error:
-            self._refusals.append(_Refusal(member.name, error))
+            self._refused(member, error)
             return
         if not isinstance(answer, Outcome):
             self._branches.append(Branch(member, answer))
@@ -123,7 +127,13 @@ class _Opening:
             self._have |= member.took(answer)
             self._somebody_has_it = True
         else:
-            self._refusals.append(_Refusal(member.name, Refused(answer.reason)))
+            self._refused(member, Refused(answer.reason))
+
+    def _refused(self, member: Member, error: AnnexdError) -> None:
+        self._refusals.append(_Refusal(member.name, error))
+        _log.warn(
+            "{node} does not take {key}: {reason}", node=member.name, key=self._key, reason=error.logged
+        )
 
     def _failure(self) -> AnnexdError:
         sentence = reasons([(refusal.name, str(refusal.error)) for refusal in self._refusals])

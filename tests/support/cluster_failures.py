@@ -134,11 +134,15 @@ class FailingCluster(ClusterScene):
 
     def hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 30.0) -> Client:
         """A session with the cluster, or with a node of it; without a version it is the oldest."""
+        client = self.open_hand(node, version=version, seconds=seconds)
+        self.addCleanup(client.dialogue.close)
+        return client
+
+    def open_hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 30.0) -> Client:
+        """The same, to be closed by whoever calls; from any thread."""
         uuid = self.cluster.uuid if node is None else self.cluster.node_uuid(node)
         command = shell_command(self.served, uuid.decode())
-        dialogue = Dialogue(self.server.command(), self.server.env(), command, seconds)
-        self.addCleanup(dialogue.close)
-        return Client(dialogue, version)
+        return Client(Dialogue(self.server.command(), self.server.env(), command, seconds), version)
 
     def content(self, size: int = 50_000) -> tuple[bytes, bytes]:
         """A key, and its content, as there was none before."""
