@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.support.cluster_failures import AT_ONCE, DEADLINE, FIRST, FailingCluster
+from tests.support.cluster_failures import BACKOFF, DEADLINE, FIRST, ONCE, FailingCluster
 from tests.support.processes import until
-
-BACKOFF = 1.0
-"""Seconds until a node that is down is tried again; longer after the first time."""
-
-ONCE = DEADLINE + AT_ONCE
-"""Seconds, where one deadline has to pass."""
 
 
 class Dead(FailingCluster):

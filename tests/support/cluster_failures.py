@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from tests.support.far_nodes import FarNode
 from tests.support.gateways import ClusterScene
+from tests.support.namespaces import Namespace
 from tests.support.p2p import Dialogue, shell_command
 from tests.support.programs import NEWEST
 from tests.support.servers import Annexd, Server
@@ -28,6 +29,12 @@ FIRST = 6.0
 
 AT_ONCE = 3.0
 """Seconds in which a gateway does what needs no waiting, on a busy machine; less than a deadline."""
+
+ONCE = DEADLINE + AT_ONCE
+"""Seconds, where one deadline has to pass."""
+
+BACKOFF = 1.0
+"""Seconds until a node that is down is tried again; longer after the first time."""
 
 _SETTINGS = f"""\
 [nodes]
@@ -122,8 +129,8 @@ class FailingCluster(ClusterScene):
         for name in self.far_names:
             self.add_far_node(name)
 
-    def add_far_node(self, name: str) -> FarNode:
-        node = FarNode(self.directory, name, self.versions.get(name, NEWEST))
+    def add_far_node(self, name: str, network: Namespace | None = None) -> FarNode:
+        node = FarNode(self.directory, name, self.versions.get(name, NEWEST), network)
         self.addCleanup(node.stop)
         self.far[name] = node
         self.cluster.attach(name, node.path, node.url)
