@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.support.cluster_failures import BACKOFF, DEADLINE, FIRST, ONCE, FailingCluster
-from tests.support.processes import until
+from tests.support.processes import start, until
 
 
 class Dead(FailingCluster):
@@ -84,6 +84,24 @@ class Dead(FailingCluster):
         self.assert_at(key, "n2", "n3")
         self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3", within=FIRST)
         self.assert_at(key, "n1", "n2", "n3")
+
+    def test_in_the_middle_of_a_download(self) -> None:
+        """Of a stock client, which does not notice."""
+        client, repo = self.clone()
+        content = self.content(64 << 20)[1]
+        key = self.add(client, repo, "large", content)
+        client.annex(repo, "copy", "--to", "gw-mycluster", "large")
+        client.annex(repo, "drop", "--from", "gw-n3", "large")
+        client.annex(repo, "drop", "large")
+        process = start("git-annex", "get", "--from", "gw-mycluster", "large", cwd=repo, env=client.env)
+        partial = repo / ".git" / "annex" / "tmp" / key.decode()
+        until(lambda: partial.exists() and partial.stat().st_size > 1 << 20, "content is on its way")
+        [sender] = [node for node in self.far.values() if node.sending()]
+        sender.kill_shells()
+        said, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, said)
+        self.assertEqual((repo / "large").read_bytes(), content)
+        self.assertIn("before the end of", self.annexd().daemon.said())
 
 
 class Frozen(FailingCluster):

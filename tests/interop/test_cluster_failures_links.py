@@ -91,7 +91,7 @@ class Locks(FailingCluster):
             self.assertNotEqual(other.remove(self.key).word, b"SUCCESS")
             self.assertIn(name, self.cluster.holding(self.key))
             locker.dialogue.close()
-            until(lambda: other.remove(self.key).word == b"SUCCESS", "it is let go")
+            self.until_removed(other)
             self.assertNotIn(name, self.cluster.holding(self.key))
             self.assertNotIn(name, self.cluster.logged(self.key))
 
@@ -108,6 +108,9 @@ class Locks(FailingCluster):
         self.assertEqual(self.hand().dialogue.ask(b"LOCKCONTENT " + self.key), b"FAILURE")
         self.far["n2"].stop()
         self.assertEqual(self.hand("n2").dialogue.ask(b"LOCKCONTENT " + self.key), b"FAILURE")
+
+    def until_removed(self, client: Client) -> None:
+        until(lambda: client.remove(self.key).word == b"SUCCESS", "it is let go")
 
     def assert_ends(self, client: Client) -> None:
         self.assertRaisesRegex(Failed, "the session ended", client.dialogue.line)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.annex import Machine
 from tests.support.namespaces import Namespace
-from tests.support.processes import running, stop_all, until
+from tests.support.processes import open_files, running, stop_all, until
 from tests.support.programs import NEWEST, git_annex_bin, path_with
 from tests.support.sshd import Sshd
 
@@ -80,6 +80,10 @@ class FarNode:
 
     def shells(self) -> list[int]:
         return [pid for pid in self.sshd.sessions() if _name(pid).startswith("git-annex")]
+
+    def sending(self) -> bool:
+        """Whether a shell has content open."""
+        return any("/annex/objects/" in name for pid in self.shells() for name in open_files(pid))
 
     def kill_shells(self) -> None:
         for pid in self.shells():
