@@ -13,9 +13,7 @@ the one request fails.
 
 from __future__ import annotations
 
-import itertools
 import time
-from bisect import insort
 from random import Random
 from typing import Callable
 
@@ -26,7 +24,9 @@ from annexd.errors import AnnexdError, PeerLost, Refused, Stalled, Unavailable
 from annexd.node import Condition
 from annexd.protocol.keys import Key
 from annexd.protocol.messages import Bypass
+from annexd.remotes.connection import Connection
 from annexd.remotes.dialing import Dialer, Explain
+from annexd.remotes.queue import Queue
 from annexd.remotes.vitals import Backoff, Vitals
 from annexd.remotes.watch import Watch
 from annexd.sessions.ask import Peer
@@ -40,40 +40,11 @@ _BYPASS = 2
 _CRAMPED_S = 5.0
 """A peer that serves some connections and takes no more is not asked for another one so soon."""
 
-_SOON = 0.25
-"""Of the time for an answer: when nobody has given back a connection for so long, there is one more."""
-
 _BEYOND = 8
 """Times as many as there should be, at most."""
 
-_A_MOMENT_S = 0.01
-
 _NOBODYS = Key.parse(b"WORM-s1-m0--annexd-asks")
 """A key to ask for where any answer will do."""
-
-
-class Connection:
-    """In use by one request, or idle.  What it was opened for is ``bypass``."""
-
-    def __init__(self, wire: Wire, peer: Peer, bypass: tuple[bytes, ...], explain: Explain) -> None:
-        self.wire = wire
-        self.peer = peer
-        self.bypass = bypass
-        self.explain = explain
-        self.reused = False
-        self.asking = True
-        """An answer is waited for, by which one can tell whether the peer lives."""
-        self.lasting = False
-        """In use for as long as somebody else likes, so it does not count among those that come and go."""
-        self.hurried = False
-        """Its deadline was shorter than the peer deserves."""
-        self.probing = False
-        self.idle_since = 0.0
-        self._introduced = wire.last_sign
-
-    def heard_since(self, moment: float) -> bool:
-        """Has the peer done anything?  To introduce itself is no proof that it can."""
-        return not self.wire.ended and self.wire.last_sign > max(moment, self._introduced)
 
 
 class Link:
@@ -109,9 +80,7 @@ class Link:
         self._idle: list[Connection] = []  # the one that was used last is at the end
         self._used: set[Connection] = set()
         self._dials: dict[Deferred[Connection], bool] = {}  # whether it was dropped
-        self._waiting: list[tuple[float, int, Deferred[None]]] = []
-        self._numbers = itertools.count()
-        self._moved_at = float("-inf")
+        self._queue = Queue(clock, self.patience.answer, f"{name} is busy: all connections to it are in use")
         self._cramped_until = 0.0
         self._sweep: IDelayedCall | None = None
         self._closed = False
@@ -139,15 +108,14 @@ class Link:
             connection = None if probing or fresh else self._take_idle(bypass)
             if connection is not None:
                 return connection
-            standstill = self.clock.seconds() - max(began, self._moved_at)
-            if probing or self._make_room(standstill):
+            if probing or self._make_room(self._queue.stands_still(began)):
                 try:
                     return await self._open(bypass, probing)
                 except Unavailable:
                     if probing or not self._cramped:
                         raise
             else:
-                await self._room(began, standstill)
+                await self._queue.wait(began)
 
     def answered(self, connection: Connection, latency_s: float | None = None) -> None:
         """The peer has answered; what follows is a transfer or a lock, if anything."""
@@ -212,17 +180,16 @@ class Link:
             left = self._idle[0].idle_since + self.patience.idle - now
             self._sweep = self.clock.callLater(left, self._sweep_out)
 
-    def _make_room(self, standstill: float) -> bool:
+    def _make_room(self, beyond: bool) -> bool:
         """
-        Whether there may be one more connection, when none was given back for
-        ``standstill`` seconds; one that is idle, for others, goes for it.
+        Whether there may be one more connection, ``beyond`` how many there
+        should be if need be; one that is idle, for others, goes for it.
         """
         used = len(self._dials) + sum(not connection.lasting for connection in self._used)
         if used and self._cramped:
             return False
         if used >= self._most:
-            beyond = standstill >= self.patience.answer * _SOON and used < self._most * _BEYOND
-            return beyond and not self._dials
+            return beyond and not self._dials and used < self._most * _BEYOND
         if used + len(self._idle) >= self._most:
             self._idle.pop(0).wire.hang_up()
         return True
@@ -231,29 +198,9 @@ class Link:
     def _cramped(self) -> bool:
         return self.clock.seconds() < self._cramped_until
 
-    async def _room(self, began: float, standstill: float) -> None:
-        """Wait until somebody gives back, or until there may be more; first come, first served."""
-        answer = self.patience.answer
-        if standstill >= answer:
-            raise Unavailable(f"{self.name} is busy: all connections to it are in use")
-        turn: Deferred[None] = Deferred()
-        waiter = began, next(self._numbers), turn
-        insort(self._waiting, waiter)
-        pause = answer * _SOON if standstill < answer * _SOON else answer
-        late = self.clock.callLater(max(_A_MOMENT_S, pause - standstill), turn.callback, None)
-        try:
-            await turn
-        finally:
-            if late.active():
-                late.cancel()
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-
     def _next(self) -> None:
-        """There is one more, or one less in use."""
-        self._moved_at = self.clock.seconds()
-        if self._waiting and not self._closed:
-            self._waiting.pop(0)[2].callback(None)
+        if not self._closed:
+            self._queue.next()
 
     # --- opening -------------------------------------------------------
 
@@ -278,7 +225,7 @@ class Link:
                 self._next()
         connection.probing = probing
         self._used.add(connection)
-        self._moved_at = self.clock.seconds()
+        self._queue.moved()
         return connection
 
     async def _dial(self, bypass: tuple[bytes, ...]) -> Connection:
@@ -354,16 +301,13 @@ class Link:
     def _drop(self, reason: str, used: set[Connection]) -> None:
         """Tell all who wait for the peer, and those that ``used`` are in use by."""
         idle, self._idle = self._idle, []
-        waiting, self._waiting = self._waiting, []
         for connection in [*idle, *used]:
             connection.wire.abort(PeerLost(reason))
         for dial in list(self._dials):
             if dial in self._dials and not dial.called:
                 self._dials[dial] = True
                 dial.cancel()
-        for _, _, turn in waiting:
-            if not turn.called:
-                turn.errback(Unavailable(reason))
+        self._queue.fail(Unavailable(reason))
 
     def _done_probing(self, connection: Connection) -> None:
         if connection.probing:

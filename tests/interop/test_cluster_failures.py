@@ -88,7 +88,7 @@ class Dead(FailingCluster):
     def test_in_the_middle_of_a_download(self) -> None:
         """Of a stock client, which does not notice."""
         client, repo = self.clone()
-        content = self.content(64 << 20)[1]
+        content = self.content(24 << 20)[1]
         key = self.add(client, repo, "large", content)
         client.annex(repo, "copy", "--to", "gw-mycluster", "large")
         client.annex(repo, "drop", "--from", "gw-n3", "large")
@@ -124,6 +124,23 @@ class Frozen(FailingCluster):
         self.far["n1"].thaw()
         self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2")
         self.assert_at(key)
+
+    def test_whatever_is_asked_first(self) -> None:
+        """It costs one deadline, and its answer is not made up."""
+        key, content = self.content()
+        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS", within=FIRST)
+        client = self.hand()
+        asks = [
+            (lambda: client.present(key), b"ERROR"),
+            (lambda: client.get(key), b"ERROR"),
+            (lambda: client.remove(key), b"FAILURE-PLUS"),
+        ]
+        for ask, word in asks:
+            self.far["n1"].freeze_shells()
+            self.assert_is(ask(), word, *["n2"] * word.endswith(b"PLUS"), within=ONCE)
+            self.assert_at(key, "n1")
+            until(lambda: client.present(key).word == b"SUCCESS", "the node is used again")
+        self.far["n1"].thaw()
 
     def test_a_machine(self) -> None:
         client = self.hand()
