@@ -1,8 +1,15 @@
-"""Which of a cluster's nodes are to have a key that arrives.  Pure."""
+"""
+Given what is known, which of a cluster's nodes are to get a key.
+
+As git-annex does it: of the nodes that do not have it those that want it, and
+if none wants it all of them, since somebody asked for it to be kept.  Where it
+was only room that the wanting ones lacked, nobody gets it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from annexd.router.ports import Way, Wish
@@ -10,27 +17,40 @@ from annexd.router.ports import Way, Wish
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """``reason`` says why there are no ``targets``."""
+    """``targets`` are nodes; ``reason`` says in one sentence why these, or why none."""
 
     targets: frozenset[bytes]
-    reason: str = ""
+    reason: str
 
 
-def place(ways: Sequence[Way], holders: frozenset[bytes], wishes: Mapping[bytes, Wish]) -> Placement:
+def place(ways: Sequence[Way], holders: AbstractSet[bytes], wishes: Mapping[bytes, Wish]) -> Placement:
     """
-    Of the nodes that ``ways`` reach and that are not among ``holders``, those
-    that want it.  Where none does although there is room, and none has it, all
-    of them, as git-annex has it: the content is better there than nowhere.
+    ``holders`` is whatever repositories have the key, ``wishes`` what the nodes
+    make of it; a node that is not in it wants everything.
     """
-    reached = frozenset[bytes]().union(*(way.reaches for way in ways))
-    candidates = reached - holders
-    if not candidates:
-        return Placement(candidates, "the cluster has no node that could take it")
-    wanting = frozenset(uuid for uuid in candidates if wishes.get(uuid) is Wish.WANTED)
+    nodes = dict.fromkeys(uuid for way in ways for uuid in sorted(way.reaches))
+    if not nodes:
+        return Placement(frozenset(), "the cluster has no node that can be reached from here")
+    lacking = [uuid for uuid in nodes if uuid not in holders]
+    if not lacking:
+        return Placement(frozenset(nodes), "every node is known to have it, and is asked whether that is so")
+    wanting = [uuid for uuid in lacking if wishes.get(uuid, Wish.WANTED) is Wish.WANTED]
     if wanting:
-        return Placement(wanting)
-    if any(wishes.get(uuid) is Wish.FULL for uuid in candidates):
-        return Placement(frozenset(), "the nodes of the cluster that want it are full")
-    if reached & holders:
-        return Placement(frozenset(), "those nodes of the cluster that want it have it")
-    return Placement(candidates)
+        return Placement(frozenset(wanting), "the nodes that lack it and want it")
+    full = [uuid for uuid in lacking if wishes[uuid] is Wish.FULL]
+    if full:
+        return Placement(frozenset(), f"no room by annex maxsize on {_listed(full, ways)}")
+    return Placement(frozenset(lacking), "no node wants it, so all that lack it get it")
+
+
+def _listed(nodes: Sequence[bytes], ways: Sequence[Way]) -> str:
+    return ", ".join(_called(uuid, ways) for uuid in nodes)
+
+
+def _called(uuid: bytes, ways: Sequence[Way]) -> str:
+    """By its name where it has one here: nodes behind a gateway go by their UUID."""
+    text = uuid.decode("ascii", "backslashreplace")
+    for way in ways:
+        if uuid in way.reaches:
+            return f"{text} (through {way.node.name})" if way.is_gateway else way.node.name
+    return text

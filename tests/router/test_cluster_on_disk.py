@@ -133,7 +133,7 @@ class Disks(SynchronousTestCase):
         file.write(CONTENT[:ahead])
         file.flush()
         sink = FileSink(workers, file.fileno(), ahead, hashlib.sha256())
-        return Lane(self.errands, Limits(progress=10), sink, ahead, "disk"), sink
+        return Lane(self.errands, Limits(disk_progress=10), sink, ahead), sink
 
     def test_pieces_go_together(self) -> None:
         lane, sink = self.lane(slow=True)
@@ -163,7 +163,7 @@ class Disks(SynchronousTestCase):
         held_up = Running(self.clock, tee.write(CONTENT[100:200]))
         self.assertFalse(held_up.turn(9).over)
         self.assertTrue(held_up.turn(1).over)
-        self.assertEqual(str(slow.error), "disk has taken nothing for 10 seconds")
+        self.assertEqual(str(slow.error), "it has taken nothing for 10 seconds")
         self.assertEqual(slow.backlog, 0)
         Running(self.clock, tee.write(CONTENT[200:300])).value()
         self.assertEqual(sink.offset, 300)

@@ -110,10 +110,6 @@ class OfThreeNodes(_Contract, TestCase):
     versions = (4, 3, 4)
 
 
-class WithAnOldNode(_Contract, TestCase):
-    versions = (2, 4)
-
-
 class Proxied(StoreContract, TestCase):
     """A proxied node, likewise."""
 
@@ -128,7 +124,7 @@ class Proxied(StoreContract, TestCase):
         from twisted.internet import reactor
 
         caller = Caller(b"c", "c")
-        proxied = ProxiedNode(self.node, self.log, caller, cast(Any, reactor), boot=lambda: 0.0)
+        proxied = ProxiedNode(self.node, self.log, caller, cast(Any, reactor))
         self.addCleanup(lambda: Deferred.fromCoroutine(proxied.close()))
         return await connected(proxied, b"n1")
 

@@ -1,61 +1,70 @@
-"""Who is to have what arrives."""
+"""Which nodes get a key."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.router.clusters import is_cluster
-from annexd.router.placement import Placement, place
+from annexd.node import Condition
+from annexd.router.placement import place
 from annexd.router.ports import Way, Wish
-from tests.support.clusters import CLUSTER
-from tests.support.nodes import FakeNode
+from annexd.store import Caller, Store
 
-A, B, C = b"a", b"b", b"c"
-WAYS = [FakeNode("a").way(), FakeNode("gw").way(reaches=(B, C))]
+_A, _B, _C, _D = b"aaaa", b"bbbb", b"cccc", b"dddd"
 
 
-class Places(SynchronousTestCase):
-    def check(self, holders: set[bytes], wishes: dict[bytes, Wish], *targets: bytes) -> Placement:
-        placement = place(WAYS, frozenset(holders), wishes)
-        self.assertEqual(placement.targets, frozenset(targets))
-        self.assertEqual(bool(placement.reason), not targets)
-        return placement
+class _Node:
+    """One that is only talked about."""
 
-    def test_those_that_want_it(self) -> None:
-        self.check(set(), {A: Wish.WANTED, B: Wish.UNWANTED, C: Wish.FULL}, A)
-        self.check(set(), dict.fromkeys((A, B, C), Wish.WANTED), A, B, C)
+    cost = 100.0
+    is_local = True
+    condition = Condition()
 
-    def test_and_lack_it(self) -> None:
-        self.check({A, b"elsewhere"}, dict.fromkeys((A, B, C), Wish.WANTED), B, C)
+    def __init__(self, uuid: bytes, name: str) -> None:
+        self.uuid = uuid
+        self.name = name
 
-    def test_nobody_wants_it(self) -> None:
-        self.check({b"elsewhere"}, dict.fromkeys((A, B, C), Wish.UNWANTED), A, B, C)
+    def store(self, caller: Caller) -> Store:
+        raise NotImplementedError
 
-    def test_nobody_else_wants_it(self) -> None:
-        self.check({A}, {B: Wish.UNWANTED, C: Wish.UNWANTED})
 
-    def test_they_are_full(self) -> None:
-        placement = self.check(set(), {A: Wish.UNWANTED, B: Wish.FULL, C: Wish.UNWANTED})
-        self.assertIn("full", placement.reason)
+def _plain(uuid: bytes, name: str) -> Way:
+    return Way(_Node(uuid, name), frozenset((uuid,)), 100.0)
 
-    def test_all_have_it(self) -> None:
-        self.check({A, B, C}, {})
+
+_WAYS = [
+    _plain(_A, "a"),
+    _plain(_B, "b"),
+    Way(_Node(b"cluster", "next"), frozenset((_C, _D)), 200.0, (b"self",)),
+]
+
+
+class PlaceTests(SynchronousTestCase):
+    def test_who_lacks_it_and_wants_it(self) -> None:
+        wishes = {_A: Wish.WANTED, _B: Wish.WANTED, _C: Wish.UNWANTED, _D: Wish.FULL}
+        self.assertEqual(place(_WAYS, {_A, b"other"}, wishes).targets, {_B})
+
+    def test_no_wish_is_a_wish_for_everything(self) -> None:
+        self.assertEqual(place(_WAYS, frozenset(), {}).targets, {_A, _B, _C, _D})
+
+    def test_all_that_lack_it_when_none_wants_it(self) -> None:
+        wishes = dict.fromkeys((_A, _B, _C, _D), Wish.UNWANTED)
+        self.assertEqual(place(_WAYS, {_A}, wishes).targets, {_B, _C, _D})
+
+    def test_a_holder_that_wants_it_is_no_wish_of_the_others(self) -> None:
+        wishes = {_A: Wish.WANTED, _B: Wish.UNWANTED, _C: Wish.UNWANTED, _D: Wish.UNWANTED}
+        self.assertEqual(place(_WAYS, {_A}, wishes).targets, {_B, _C, _D})
+
+    def test_nobody_when_those_who_want_it_are_full(self) -> None:
+        wishes = {_A: Wish.FULL, _B: Wish.UNWANTED, _C: Wish.UNWANTED, _D: Wish.FULL}
+        placed = place(_WAYS, frozenset(), wishes)
+        self.assertEqual(placed.targets, frozenset())
+        self.assertEqual(placed.reason, "no room by annex maxsize on a, dddd (through next)")
+
+    def test_everybody_is_asked_when_all_are_said_to_have_it(self) -> None:
+        wishes = dict.fromkeys((_A, _B, _C, _D), Wish.FULL)
+        self.assertEqual(place(_WAYS, {_A, _B, _C, _D}, wishes).targets, {_A, _B, _C, _D})
 
     def test_no_ways(self) -> None:
-        empty: list[Way] = []
-        self.assertTrue(place(empty, frozenset(), {}).reason)
-
-
-class Uuids(SynchronousTestCase):
-    def test_clusters(self) -> None:
-        self.assertTrue(is_cluster(CLUSTER))
-
-    def test_others(self) -> None:
-        for uuid in (
-            b"",
-            b"n1",
-            CLUSTER[:-1],
-            b"ac808f00-0000-4000-8000-000000000000",
-            b"bc808f00-0000-8000-8000-000000000000",
-        ):
-            self.assertFalse(is_cluster(uuid))
+        placed = place([], {_A}, {})
+        self.assertEqual(placed.targets, frozenset())
+        self.assertIn("no node", placed.reason)
