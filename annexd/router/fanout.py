@@ -31,11 +31,10 @@ class Lane:
     ``error`` says why nothing goes there any more.
     """
 
-    def __init__(self, errands: Errands, limits: Limits, sink: Sink, ahead: int, name: str) -> None:
+    def __init__(self, errands: Errands, limits: Limits, sink: Sink, ahead: int) -> None:
         self._errands = errands
-        self._seconds = limits.progress
-        self._name = name
-        self._sink = sink if isinstance(sink, FileSink) else FailingSink(sink, errands, self._seconds, name)
+        self._seconds = limits.disk_progress
+        self._sink = sink if isinstance(sink, FileSink) else FailingSink(sink, errands, limits.progress)
         self._ahead = ahead
         self._waiting: deque[memoryview] = deque()
         self._draining: Deferred[None] | None = None
@@ -95,7 +94,7 @@ class Lane:
         while self._waiting and size < _TRIP:
             pieces.append(self._waiting.popleft())
             size += len(pieces[-1])
-        silence = f"{self._name} has taken nothing for {self._seconds:g} seconds"
+        silence = f"it has taken nothing for {self._seconds:g} seconds"
         try:
             await self._errands.within(self._seconds, _write_all(sink, pieces), silence)
         except (Refused, Unavailable) as error:

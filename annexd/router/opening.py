@@ -10,6 +10,7 @@ from annexd.protocol.keys import Key
 from annexd.router.members import Member, nodes_of, reasons, told
 from annexd.router.parts import Parts
 from annexd.router.placement import place
+from annexd.router.ports import Wish
 from annexd.router.search import Search
 from annexd.router.uploads import Upload
 from annexd.router.writing import Branch, ClusterWriter, close_all
@@ -75,6 +76,8 @@ class _Opening:
         if not lacking:
             return []
         wishes = await self._parts.wishes.of(self._key, self._file, sorted(lacking), holders)
+        if reached & holders and not any(wishes.get(uuid) is Wish.WANTED for uuid in lacking):
+            return []  # it is where it is wanted
         placement = place([member.way for member in members], holders, wishes)
         if not placement.targets and not reached & holders:
             raise Refused(placement.reason)
@@ -88,6 +91,7 @@ class _Opening:
                 member.store.write(self._key, self._file),
                 f"it has not answered for {seconds:g} seconds",
                 _close_late,
+                call_off=False,
             )
         except (Refused, Unavailable) as error:
             self._refusals.append(_Refusal(member.name, error))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from annexd.errors import Refused, Unavailable
 from annexd.protocol.keys import Key
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
-from annexd.store import Outcome, Store
+from annexd.store import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,14 @@ async def _remove_from(parts: Parts, member: Member, key: Key, before: int | Non
             removal = member.store.remove(key)
         else:
             removal = _remove_in_time(parts, member, key, before)
-        return _Result(member, await parts.errands.within(seconds, removal, silence))
+        outcome = await parts.errands.within(
+            seconds,
+            removal,
+            silence,
+            lambda late: parts.log.record(key, dict.fromkeys(member.dropped(late), False)),
+            call_off=False,
+        )
+        return _Result(member, outcome)
     except Refused as error:
         return _Result(member, Outcome(False, reason=str(error)), refused=True)
     except Unavailable as error:
@@ -81,20 +87,6 @@ async def _remove_in_time(parts: Parts, member: Member, key: Key, before: int) -
     it starts again with the node.  The answer's way here counts as time that
     has passed, so that it is too early rather than too late at the node.
     """
-    try:
-        theirs = await member.store.timestamp()
-    except Refused as error:
-        return await remove_without_clock(parts.boot, member.store, key, before, str(error))
+    theirs = await member.store.timestamp()
     left = math.floor(before - parts.boot())
     return await member.store.remove(key, max(0, theirs + left))
-
-
-async def remove_without_clock(
-    boot: Callable[[], float], store: Store, key: Key, before: int, reason: str
-) -> Outcome:
-    """For places whose protocol is too old to tell their time; git-annex leaves it at that, too."""
-    if boot() < before:
-        return await store.remove(key)
-    if await store.present(key):
-        return Outcome(False, reason=reason)
-    return Outcome(True)

@@ -95,7 +95,7 @@ class Search:
         seconds = self._parts.limits.for_answer(member.node)
         try:
             here = await self._parts.errands.within(
-                seconds, member.store.present(self._key), _silence(member, seconds)
+                seconds, member.store.present(self._key), _silence(seconds), call_off=False
             )
         except (Refused, Unavailable) as error:
             self._doubt(member, error)
@@ -113,8 +113,9 @@ class Search:
             reader = await self._parts.errands.within(
                 seconds,
                 member.store.read(self._key, offset, self._file),
-                _silence(member, seconds),
+                _silence(seconds),
                 lambda late: late.close(False),
+                call_off=False,
             )
         except Absent:
             await self._missed(member)
@@ -165,5 +166,5 @@ def present_now(parts: Parts, key: Key) -> bool | None:
     return False if denied else None
 
 
-def _silence(member: Member, seconds: float) -> str:
-    return f"{member.name} has not answered for {seconds:g} seconds"
+def _silence(seconds: float) -> str:
+    return f"it has not answered for {seconds:g} seconds"

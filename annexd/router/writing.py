@@ -64,7 +64,7 @@ class ClusterWriter:
 
     def _lane(self, branch: Branch) -> Lane:
         ahead = branch.writer.offset - self.offset
-        return Lane(self._parts.errands, self._parts.limits, branch.writer.sink, ahead, branch.member.name)
+        return Lane(self._parts.errands, self._parts.limits, branch.writer.sink, ahead)
 
     def announce(self, length: int) -> None:
         self._total = self.offset + length

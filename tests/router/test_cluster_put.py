@@ -233,7 +233,7 @@ class Failing(ClusterCase):
         self.assertLessEqual(scene.nodes[1].sent, 900 + 1000 + 100)
         outcome = running.turn(1).value()
         self.assertEqual(outcome.also, (b"n2", b"n3"))
-        self.assertIn("n1 has taken nothing for 10 seconds", outcome.reason)
+        self.assertIn("n1: it has taken nothing for 10 seconds", outcome.reason)
         self.assertEqual(scene.nodes[0].shelf.partial[KEY], CONTENT[:900])
         self.assert_released(cluster)
 
