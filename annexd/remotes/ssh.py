@@ -37,9 +37,10 @@ Destination = tuple[str, ...]
 class SshHosts:
     """
     The connections of all links.  ``program`` is the ssh, ``environ`` its
-    environment, ``connect_s`` what it may take to connect.  Control sockets
-    are made in a private directory under ``directory`` (the system's for such
-    things where there is none), whose path must be short.  Raises `ConfigError`.
+    environment, ``connect_s`` what it may take to connect, ``idle_s`` how long
+    a connection without sessions is kept.  Control sockets are made in a
+    private directory under ``directory`` (the system's for such things where
+    there is none), whose path must be short.  Raises `ConfigError`.
     """
 
     def __init__(
@@ -50,11 +51,14 @@ class SshHosts:
         directory: str | None = None,
         program: str = "ssh",
         connect_s: float = 15.0,
+        idle_s: float = 60.0,
     ) -> None:
         self._reactor = reactor
         self._environ = environ
-        self._program = shutil.which(program, path=environ.get("PATH")) or program
+        path = environ.get("PATH")
+        self._program = [*_bound_to_us(path), shutil.which(program, path=path) or program]
         self._connect_s = connect_s
+        self._idle_s = idle_s
         self._masters: dict[Destination, list[Master]] = {}
         self._numbers = itertools.count(1)
         try:
@@ -94,7 +98,7 @@ class SshHosts:
         if len(masters) >= _MOST_MASTERS:
             raise Unavailable("no further session can be had over ssh")
         path = os.path.join(self._directory.name, str(next(self._numbers)))
-        masters.append(Master(self._reactor, self._argv(to, path), self._environ, path))
+        masters.append(Master(self._reactor, self._argv(to, path), self._environ, path, self._idle_s))
         return masters[-1]
 
     def _argv(self, to: Destination, path: str) -> list[str]:
@@ -106,7 +110,7 @@ class SshHosts:
         *options, host = to
         first = [word for setting in ours for word in ("-o", setting)]
         last = [word for setting in theirs for word in ("-o", setting)]
-        return [self._program, "-N", "-T", *first, *options, *last, "--", host]
+        return [*self._program, "-N", "-T", *first, *options, *last, "--", host]
 
     async def close(self) -> None:
         """End all connections, whatever they are in use for; a few seconds at most."""
@@ -117,6 +121,14 @@ class SshHosts:
         for master in masters:
             await master.gone
         self._directory.cleanup()
+
+
+def _bound_to_us(path: str | None) -> list[str]:
+    """A killed daemon cannot end what it has started, so the kernel is asked to, where util-linux is."""
+    found = shutil.which("setpriv", path=path)
+    if found is None or os.path.basename(os.path.realpath(found)) != "setpriv":
+        return []
+    return [found, "--pdeathsig", "TERM", "--"]
 
 
 class SshDialer:

@@ -26,9 +26,6 @@ _log = Logger()
 _LOOK_S = 0.02
 """Between looks whether ssh listens: it does not say so."""
 
-_IDLE_S = 60.0
-"""Without sessions, until the connection is closed."""
-
 _GRACE_S = 3.0
 """From SIGTERM to SIGKILL."""
 
@@ -39,12 +36,16 @@ _LONG_S = 2.0
 class Master(ProcessProtocol):
     """
     Started at once.  ``path`` is where it is to listen; nothing is there yet.
-    ``room`` is how many sessions the server allows, once that is known.
+    ``room`` is how many sessions the server allows, once that is known.  It
+    ends ``idle_s`` seconds after the last session.
     """
 
-    def __init__(self, reactor: Any, argv: Sequence[str], environ: Mapping[str, str], path: str) -> None:
+    def __init__(
+        self, reactor: Any, argv: Sequence[str], environ: Mapping[str, str], path: str, idle_s: float
+    ) -> None:
         self._reactor = reactor
         self._path = path
+        self._idle_s = idle_s
         self._listens = False
         self._stuck = False
         self._timer: IDelayedCall | None = None
@@ -119,7 +120,7 @@ class Master(ProcessProtocol):
         self.sessions -= 1
         if self.sessions == 0 and not self.ended:
             self._keep()
-            self._timer = self._reactor.callLater(0 if self._stuck else _IDLE_S, self.close)
+            self._timer = self._reactor.callLater(0 if self._stuck else self._idle_s, self.close)
 
     def close(self) -> None:
         """End it with all its sessions."""

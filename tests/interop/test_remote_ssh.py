@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from annexd.errors import Unavailable
 from annexd.node import Health
@@ -56,6 +60,32 @@ class OneConnection(OverSsh):
             await reader.close(False)
         self.assertEqual(await get(store, key_of(CONTENT)), CONTENT)
         self.assertEqual(len(self.masters()), 1)
+
+    async def test_requests_that_are_given_up_leave_nothing_behind(self) -> None:
+        chance = Random(1)
+        store = self.node.store(CALLER)
+        await put(store, key_of(CONTENT), CONTENT)
+
+        async def some() -> None:
+            for _ in range(5):
+                if chance.random() < 0.5:
+                    self.assertTrue(await store.present(key_of(CONTENT)))
+                else:
+                    self.assertEqual(await get(store, key_of(CONTENT)), CONTENT)
+
+        under_way = [Deferred.fromCoroutine(some()) for _ in range(40)]
+        for number, one in enumerate(under_way):
+            if number % 3:
+                await deferLater(self.reactor, chance.random() / 50)
+                one.cancel()
+        for one in under_way:
+            with contextlib.suppress(CancelledError):
+                await one
+        link = self.node._link
+        self.assertEqual((len(link._used), len(link._dials), len(link._waiting)), (0, 0, 0))
+        self.assertEqual(self.node.condition.busy, 0)
+        self.assertLessEqual(len(link._idle), 8)
+        self.assertTrue(await store.present(key_of(CONTENT)))
 
     async def test_a_host_that_allows_few_sessions(self) -> None:
         settings = self.sshd.directory / "sshd_config"
@@ -135,6 +165,50 @@ class OneConnection(OverSsh):
             self.fail("it cannot be removed")
         await lease.release()
         self.assertEqual(self.node.condition.health, Health.UP)
+
+
+class Ends(OverSsh):
+    patience = Patience(connect=3, answer=3, stall=3, idle=0.1)
+    idle_s = 0.1
+
+    async def test_a_connection_that_nobody_needs_is_closed(self) -> None:
+        self.assertFalse(await self.node.store(CALLER).present(key_of(CONTENT)))
+        [master] = self.masters()
+        while running(master):
+            await self.pause()
+        self.assertFalse(await self.node.store(CALLER).present(key_of(CONTENT)))
+
+    async def test_it_does_not_outlive_a_daemon_that_is_killed(self) -> None:
+        script = [sys.executable, "-c", _DAEMON, str(self.repo), self.uuid.decode()]
+        with subprocess.Popen(script, env=self.gateway.env, stdout=subprocess.PIPE) as daemon:
+            assert daemon.stdout is not None
+            self.assertEqual(daemon.stdout.readline(), b"False\n")
+            masters = self.masters()
+            self.assertEqual(len(masters), 1)
+            daemon.kill()
+        while any(map(running, masters)):
+            await self.pause()
+
+
+_DAEMON = """
+import os, sys
+from twisted.internet import defer, reactor
+from annexd.remotes.link import Link
+from annexd.remotes.peer import PeerNode
+from annexd.remotes.ssh import SshDialer, SshHosts
+from annexd.remotes.url import Ssh
+from annexd.store import Caller
+from tests.support.store_contract import CONTENT, key_of
+
+async def main():
+    place, uuid = Ssh("gateway", None, "", os.fsencode(sys.argv[1])), os.fsencode(sys.argv[2])
+    link = Link("far", uuid, SshDialer(SshHosts(reactor, os.environ), place, uuid, b"me"), reactor)
+    store = PeerNode(link, 1, reactor.seconds).store(Caller(b"me", "me"))
+    print(await store.present(key_of(CONTENT)), flush=True)
+
+defer.Deferred.fromCoroutine(main())
+reactor.run()
+"""
 
 
 async def gathered(coroutines: list[Any]) -> list[Any]:

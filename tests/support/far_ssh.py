@@ -32,6 +32,7 @@ class OverSsh(TestCase):
 
     version = NEWEST
     patience = PATIENCE
+    idle_s = 60.0
     timeout = 60
 
     def setUp(self) -> None:
@@ -51,7 +52,7 @@ class OverSsh(TestCase):
         self.gateway = Machine(
             self.directory / "gateway", NEWEST, self.sshd.admit("alice", forced_command(shell))
         )
-        self.hosts = SshHosts(reactor, self.gateway.env)
+        self.hosts = SshHosts(reactor, self.gateway.env, idle_s=self.idle_s)
         self.nodes: list[PeerNode] = []
         self.node = self.new_node()
 

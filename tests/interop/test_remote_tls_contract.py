@@ -1,0 +1,33 @@
+"""What a store promises, of a node behind an annexd, over TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from annexd.errors import Refused
+from annexd.protocol.keys import Key
+from annexd.store import Outcome, Store
+from tests.support.far_tls import CALLER, OverTls
+from tests.support.scenes import key_file
+from tests.support.store_contract import StoreContract, send
+
+
+class Contract(OverTls, StoreContract):
+    async def make_store(self) -> Store:
+        return self.node.store(CALLER)
+
+    async def interrupted(self, store: Store, key: Key, content: bytes) -> None:
+        writer = await store.write(key, b"")
+        assert not isinstance(writer, Outcome)
+        await send(writer, content)
+        partial = self.git_dir / "annex" / "tmp" / key_file(key.raw).decode()
+        while partial.stat().st_size < len(content):
+            await self.pause()
+        await writer.close()
+        await self.ask()  # on another connection, which comes after the end of that one
+
+    async def assert_not_done(self, awaitable: Awaitable[Outcome]) -> None:
+        try:
+            self.assertFalse((await awaitable).ok)
+        except Refused as error:
+            self.assertTrue(str(error))
