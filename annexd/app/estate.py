@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from annexd.node import Health, Node
+from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
@@ -20,6 +21,7 @@ from annexd.router.configured import Configured, Remote
 from annexd.router.inference import infer
 from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
 from annexd.router.ports import Way, Wish
+from annexd.router.preferred import Judge, Question
 from annexd.router.routes import Branch, Plan, Routes
 from annexd.router.topology import Attached, Here, Neighbour, Network
 from annexd.router.uploads import Uploads
@@ -40,6 +42,7 @@ class Estate:
         self.configured = Configured()
         self.knowledge = Knowledge.from_logs({})
         self.routes = Routes(Network(Here(uuid), {}, {}))
+        self.judge = Judge(self.knowledge, {})
         self.uploads = Uploads(clock)
         self._clock = clock
         self._make = make
@@ -65,6 +68,7 @@ class Estate:
         if stamp != self._stamp or texts != self._texts:
             self._stamp, self._texts = stamp, texts
             self.knowledge = Knowledge.from_logs(texts)
+            self.judge = Judge(self.knowledge, {})
             self._draw()
 
     def _draw(self) -> None:
@@ -175,4 +179,6 @@ class EstateWishes:
         self, key: Key, file: bytes, uuids: Sequence[bytes], holders: frozenset[bytes]
     ) -> Mapping[bytes, Wish]:
         await self._estate.refresh(self._repository)
-        return dict.fromkeys(uuids, Wish.WANTED)
+        judge = self._estate.judge
+        question = Question(key, decode_file(file) or None, holders, {})
+        return {uuid: judge.wish(uuid, question) for uuid in uuids}

@@ -112,7 +112,6 @@ class Proxying:
             Whereabouts(repository),
             ours,
             self._reactor,
-            boot=repository.clocks.boot,
             limits=self._settings().limits,
         )
         return Seat(node, names)
