@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.load import content_of, key_of
+from tests.support.processes import until
 from tests.support.several_gateways import ANNEXD, STOCK, GatewaysScene
 
 CONTENT = content_of(1, 50_000)
@@ -34,3 +35,21 @@ class TwoAnotherStock(Two):
 
 class TwoBehindStock(Two):
     kinds = (STOCK, ANNEXD)
+
+
+class Exchange(GatewaysScene):
+    """What one gateway knows is known to the other seconds later, whichever is told of it."""
+
+    links = ((1, 2), (2, 1))
+
+    def test_a_key_is_found_through_the_other(self) -> None:
+        first, second = self.gateways
+        self.session(second).close()  # from now on it watches its branch
+        session = self.session(first)
+        session.put(KEY, CONTENT)
+        until(lambda: self.logged(second, KEY) == {"G1", "G2"}, "G2 knows of both nodes", 20)
+        self.assertEqual(self.logged(first, KEY), {"G1", "G2"})
+        self.session(second).ask(b"REMOVE " + KEY)
+        until(lambda: self.logged(first, KEY) == set(), "G1 knows that they have it no longer", 20)
+        self.host.git(first.path, "fsck", "--no-dangling")
+        self.assertNotIn("error", self.said())
