@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
+from annexd.app.unusable import Unusable
 from annexd.node import Health, Node
 from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
@@ -29,6 +30,8 @@ from annexd.router.weights import Quality, Weights
 
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
+
+_CUT_OFF, _CUT_OFF_REASON = "the rest of the cluster", "no gateway that leads there can be reached now"
 
 MakeNode = Callable[[Remote, bytes], Node]
 """The node that is reached by a remote, when this UUID is asked for there."""
@@ -84,7 +87,7 @@ class Estate:
         self.routes = Routes(infer(here, entries, members))
         used = set(self.configured.remotes)
         for key in [key for key in self._nodes if key[0] not in used]:
-            del self._nodes[key]
+            self._nodes.pop(key).close()
 
     def _attached(self, clusters: Mapping[bytes, str]) -> tuple[Attached, ...]:
         return tuple(
@@ -133,7 +136,13 @@ class Estate:
 
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
         """See `annexd.router.ports.Ways`."""
-        return self._ways(self.plan(cluster, bypass), lambda b: cluster if b.is_gateway else b.uuid)
+        plan = self.plan(cluster, bypass)
+        ways = self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
+        cut_off = plan.unreached and plan.unreached - self.routes.plan(cluster, bypass).unreached
+        if cut_off:
+            # They may have what is looked for, and still have what is removed.
+            ways.append(Way(Unusable(cluster, _CUT_OFF, _CUT_OFF_REASON), cut_off, float("inf")))
+        return ways
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
         return self.routes.plan(cluster, bypass, self.weights())
@@ -148,16 +157,27 @@ class Estate:
     def node(self, remote: Remote, uuid: bytes) -> Node:
         known = self._nodes.get((remote, uuid))
         if known is None:
-            known = self._nodes[remote, uuid] = self._make(remote, uuid)
+            known = self._make(remote, uuid)
+            if not isinstance(known, Unusable):  # what it lacks may come
+                self._nodes[remote, uuid] = known
         return known
 
+    def close(self) -> None:
+        """End all connections."""
+        for node in self._nodes.values():
+            node.close()
+        self._nodes.clear()
+
     def weights(self) -> Weights:
-        """How the remotes fare: the best of what is known of each by the sessions with it."""
+        """
+        How the remotes fare, by the sessions with them.  There is no other way
+        to a node of ours, so it is in all plans, down or not.
+        """
         qualities: dict[str, Quality] = {}
         for (remote, _), node in self._nodes.items():
             condition = node.condition
             quality = Quality(
-                condition.health is not Health.DOWN,
+                condition.health is not Health.DOWN or not remote.gateway_of,
                 condition.health is Health.SLOW,
                 condition.latency_s,
                 condition.bytes_per_s,

@@ -33,19 +33,20 @@ class LocalNode:
         path: bytes,
         directory: Directory[Repository],
         now: Callable[[], float],
-        read_only: bool = False,
     ) -> None:
         self.uuid = uuid
         self.name = name
         self.cost = cost
         self.path = path
-        self.read_only = read_only
         self._directory = directory
         self._now = now
         self.condition = Condition(since=now())
 
     def store(self, caller: Caller) -> Store:
         return _LazyStore(self, caller)
+
+    def close(self) -> None:
+        """Sessions close what they have opened."""
 
     async def visit(self) -> Visit[Repository]:
         """Raises `Unavailable` when the repository is not there, or is another one now."""
@@ -105,11 +106,6 @@ class _LazyStore:
         self._visit = visit
         self._store = visit.repository.store(self._caller)
 
-    async def _changeable(self) -> Store:
-        if self._node.read_only:
-            raise Refused(f"{self._node.name} is set to annex-readonly on the gateway")
-        return await self._opened()
-
     async def present(self, key: Key) -> bool:
         return await (await self._opened()).present(key)
 
@@ -120,7 +116,7 @@ class _LazyStore:
         return await (await self._opened()).lock(key)
 
     async def remove(self, key: Key, before: int | None = None) -> Outcome:
-        return await (await self._changeable()).remove(key, before)
+        return await (await self._opened()).remove(key, before)
 
     async def timestamp(self) -> int:
         return await (await self._opened()).timestamp()
@@ -129,7 +125,7 @@ class _LazyStore:
         return await (await self._opened()).read(key, offset, file)
 
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
-        return await (await self._changeable()).write(key, file)
+        return await (await self._opened()).write(key, file)
 
     async def changes(self) -> tuple[bytes, ...]:
         return await (await self._opened()).changes()

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from annexd.app.access import Rights, Verdict, restricted
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
+from annexd.app.unusable import Unusable
 from annexd.client.p2p_address import AddressError, parse
 from annexd.errors import ConfigError, Unavailable
-from annexd.node import Condition, Health, Node
+from annexd.node import Condition, Node
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Dialer
 from annexd.remotes.helper import HelperDialer
@@ -27,45 +29,24 @@ from annexd.router.directory import Directory
 from annexd.store import Caller, Store
 
 
-class Unusable:
-    """
-    A remote that annexd cannot use: it takes part in clusters as a node that
-    is never reached, and says why.
-    """
+class ReadOnly:
+    """A node that the gateway's git config says nothing may be changed in."""
 
-    is_local = False
-
-    def __init__(self, remote: Remote, uuid: bytes, reason: str) -> None:
-        self.uuid = uuid
-        self.name = remote.name
-        self.cost = remote.cost
-        self.reason = reason
-        self.condition = Condition(Health.DOWN, time.time(), reason)
-
-    def store(self, caller: Caller) -> Store:
-        return _Nothing(self)
-
-
-class _Nothing:
-    """Every method raises `Unavailable`."""
-
-    def __init__(self, node: Unusable) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
+        self.uuid = node.uuid
+        self.name = node.name
+        self.cost = node.cost
+        self.is_local = node.is_local
+        self.close = node.close
 
     @property
-    def uuid(self) -> bytes:
-        return self._node.uuid
+    def condition(self) -> Condition:
+        return self._node.condition
 
-    def present_now(self, key: object) -> None:
-        return None
-
-    async def _refuse(self, *_: Any) -> Any:
-        raise Unavailable(f"{self._node.name}: {self._node.reason}")
-
-    present = lock = remove = timestamp = read = write = changes = _refuse
-
-    async def close(self) -> None:
-        pass
+    def store(self, caller: Caller) -> Store:
+        because = f"{self.name} is set to annex-readonly"
+        return restricted(self._node.store(caller), Verdict(Rights.READ_ONLY, because, because))
 
 
 class Nodes:
@@ -86,17 +67,13 @@ class Nodes:
         self._settings = settings
         self._environ = environ
         self._hosts: SshHosts | None = None
-        self._peers: list[PeerNode] = []
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
         return lambda remote, uuid: self._make(repository, remote, uuid)
 
     async def close(self) -> None:
-        """End all connections."""
-        for peer in self._peers:
-            peer.close()
-        self._peers.clear()
+        """End what connections have in common; the nodes themselves are closed."""
         if self._hosts is not None:
             await self._hosts.close()
 
@@ -106,26 +83,24 @@ class Nodes:
         place = place_of(remote.url, directory, home)
         try:
             if isinstance(place, Local):
-                return self._local(remote, uuid, place)
-            return self._peer(repository, remote, uuid, self._dialer(repository, remote, uuid, place))
+                node = self._local(remote, uuid, place)
+            else:
+                node = self._peer(repository, remote, uuid, self._dialer(repository, remote, uuid, place))
         except (ConfigError, Unavailable) as error:
-            return Unusable(remote, uuid, str(error))
+            return Unusable(uuid, remote.name, str(error))
+        return ReadOnly(node) if remote.read_only else node
 
     def _local(self, remote: Remote, uuid: bytes, place: Local) -> Node:
         if uuid != remote.uuid:
             raise Unavailable("what is behind a gateway on this machine's disk cannot be asked for by a path")
-        return LocalNode(
-            uuid, remote.name, remote.cost, place.path, self._directory, time.time, remote.read_only
-        )
+        return LocalNode(uuid, remote.name, remote.cost, place.path, self._directory, time.time)
 
     def _peer(self, repository: Repository, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
         settings = self._settings()
         link = Link(
             remote.name, uuid, dialer, self._reactor, patience=settings.patience, most=settings.connections
         )
-        node = PeerNode(link, remote.cost, repository.clocks.boot)
-        self._peers.append(node)
-        return node
+        return PeerNode(link, remote.cost, repository.clocks.boot)
 
     def _dialer(self, repository: Repository, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:

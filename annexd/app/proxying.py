@@ -67,12 +67,16 @@ class Proxying:
             await one.exchange.stop()
             one.visit.leave()
         self._exchanging.clear()
+        for estate in self._estates.values():
+            estate.close()
         await self._nodes.close()
 
     async def estate(self, repository: Repository) -> Estate:
         """As it is now."""
         estate = self._estates.get(repository.git_dir)
         if estate is None or estate.uuid != repository.uuid:
+            if estate is not None:
+                estate.close()
             estate = Estate(repository.uuid, self._reactor, self._nodes.of(repository))
             self._estates[repository.git_dir] = estate
         await estate.refresh(repository)

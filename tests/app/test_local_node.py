@@ -19,7 +19,7 @@ from annexd.router.directory import Directory
 from annexd.router.places import Place, Served
 from annexd.store import Caller, Store
 from tests.support.repositories import UUID, make_repository, open_repository
-from tests.support.store_contract import CONTENT, StoreContract, get, key_of, put
+from tests.support.store_contract import CONTENT, StoreContract, key_of, put
 
 CALLER = Caller(b"gateway", "alice")
 
@@ -27,16 +27,14 @@ CALLER = Caller(b"gateway", "alice")
 class Node:
     """A node at a fresh repository; ``served`` is what the daemon serves beside it."""
 
-    def __init__(self, top: str, served: bool = False, read_only: bool = False) -> None:
+    def __init__(self, top: str, served: bool = False) -> None:
         self.path = os.path.join(os.path.realpath(top), "node")
         make_repository(self.path)
         self.clock = Clock()
         self.opened: list[Repository] = []
         serving = [Served(os.fsencode(self.path))] if served else []
         self.directory = Directory(self.clock, InlineWorkers().disk, self.open, serving)
-        self.node = LocalNode(
-            UUID, "n1", 100.0, os.fsencode(self.path), self.directory, self.clock.seconds, read_only
-        )
+        self.node = LocalNode(UUID, "n1", 100.0, os.fsencode(self.path), self.directory, self.clock.seconds)
 
     async def open(self, place: Place) -> Repository:
         self.opened.append(await open_repository(place.git_dir, clock=self.clock))
@@ -96,13 +94,6 @@ class LocalNodeTests(SynchronousTestCase):
         self.does(put(self.store, self.key, CONTENT))
         shutil.rmtree(self.made.path)
         self.assertIn("vanished", self.fails(self.store.present(self.key), Refused))
-
-    def test_read_only(self) -> None:
-        self.does(put(self.store, self.key, CONTENT))
-        self.made.node.read_only = True
-        self.assertEqual(self.does(get(self.store, self.key)), CONTENT)
-        for work in (self.store.remove(self.key), self.store.write(self.key, b"")):
-            self.assertIn("annex-readonly", self.fails(work, Refused))
 
     def test_a_session_that_ends_before_it_has_begun(self) -> None:
         self.does(self.store.close())

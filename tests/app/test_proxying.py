@@ -13,7 +13,7 @@ from annexd.app.hosting import Seat
 from annexd.app.node_settings import NodeSettings
 from annexd.app.nodes import Nodes
 from annexd.app.proxying import Proxying
-from annexd.errors import Unavailable
+from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import InlineWorkers
 from annexd.repo.git import Git
 from annexd.repo.local import Repository
@@ -136,3 +136,14 @@ class Seats(Gateway):
         assert seat is not None
         failure = self.failureResultOf(Deferred.fromCoroutine(seat.store.present(KEY)), Unavailable)
         self.assertIn("web: remotes over HTTP", str(failure.value))
+
+    def test_a_node_that_may_only_be_read(self) -> None:
+        self.append('[remote "n2"]\n\tannex-readonly = true\n')
+        seat = self.seat(CLUSTER)
+        assert seat is not None
+        self.assertEqual(self.does(put(seat.store, KEY, CONTENT)).also, (N1,))
+        alone = self.seat(N2)
+        assert alone is not None
+        failure = self.failureResultOf(Deferred.fromCoroutine(alone.store.write(KEY, b"")), Refused)
+        self.assertIn("n2 is set to annex-readonly", str(failure.value))
+        self.assertIs(self.does(alone.store.present(KEY)), False)
