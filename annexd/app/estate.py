@@ -31,8 +31,6 @@ from annexd.router.weights import Quality, Weights
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
 
-_CUT_OFF, _CUT_OFF_REASON = "the rest of the cluster", "no gateway that leads there can be reached now"
-
 MakeNode = Callable[[Remote, bytes], Node]
 """The node that is reached by a remote, when this UUID is asked for there."""
 
@@ -137,12 +135,7 @@ class Estate:
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
         """See `annexd.router.ports.Ways`."""
         plan = self.plan(cluster, bypass)
-        ways = self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
-        cut_off = plan.unreached and plan.unreached - self.routes.plan(cluster, bypass).unreached
-        if cut_off:
-            # They may have what is looked for, and still have what is removed.
-            ways.append(Way(Unusable(cluster, _CUT_OFF, _CUT_OFF_REASON), cut_off, float("inf")))
-        return ways
+        return self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
         return self.routes.plan(cluster, bypass, self.weights())
@@ -169,15 +162,12 @@ class Estate:
         self._nodes.clear()
 
     def weights(self) -> Weights:
-        """
-        How the remotes fare, by the sessions with them.  There is no other way
-        to a node of ours, so it is in all plans, down or not.
-        """
+        """How the remotes fare: the best of what is known of each by the sessions with it."""
         qualities: dict[str, Quality] = {}
         for (remote, _), node in self._nodes.items():
             condition = node.condition
             quality = Quality(
-                condition.health is not Health.DOWN or not remote.gateway_of,
+                condition.health is not Health.DOWN,
                 condition.health is Health.SLOW,
                 condition.latency_s,
                 condition.bytes_per_s,
