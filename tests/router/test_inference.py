@@ -141,7 +141,7 @@ _ENTRIES = st.dictionaries(
 
 
 class Anything(unittest.TestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(_ENTRIES)
     def test_a_node_that_is_listed_is_somewhere(self, entries: Entries) -> None:
         gateways = Survey(entries).gateways

@@ -134,12 +134,12 @@ def check_settling(case: unittest.SynchronousTestCase, random: Random, gateways:
 
 
 class Settling(unittest.TestCase):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(randoms(), st.integers(1, 6))
     def test_in_any_order_from_any_beginning(self, random: Random, gateways: int) -> None:
         check_settling(self, random, gateways, dashes=False)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(randoms(), st.integers(1, 5))
     def test_with_names_that_tell_nothing(self, random: Random, gateways: int) -> None:
         check_settling(self, random, gateways, dashes=True)
