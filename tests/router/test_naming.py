@@ -60,7 +60,7 @@ class Names(unittest.TestCase):
         self.assertEqual(found, {"c": CLUSTER, "a-b-n": N2, "a-b-n1": N1})
 
     def test_legal_ones(self) -> None:
-        found = self.names(here(Attached(N1, "a/b")), (G2, [(N2, "a b"), (N3, "x" * 255)]))
+        found = self.names(here(Attached(N1, "a:b")), (G2, [(N2, "a b"), (N3, "x" * 255)]))
         self.assertEqual(found, {"c": CLUSTER})
 
     def test_meshes_that_git_annex_never_settles(self) -> None:
