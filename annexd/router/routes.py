@@ -158,8 +158,16 @@ def suspects(plan: Plan, reached: Iterable[bytes]) -> frozenset[Edge]:
         if gateway == plan.plane.network.here.uuid or gateway in alive:
             found |= {(gateway, node) for node in share.keys() - got}
         elif not _has_silent_before(gateway, plan, alive):
-            found.add((tree.stops[gateway].before, gateway))
+            found.add(_suspect_before(gateway, plan, alive))
     return frozenset(found)
+
+
+def _suspect_before(gateway: bytes, plan: Plan, alive: set[bytes]) -> Edge:
+    """The nearest edge on the way there that is not suspected yet, of those that nothing speaks for."""
+    edge = plan.tree.stops[gateway].before, gateway
+    while edge in plan.usable.avoid and edge[0] in plan.tree.stops and edge[0] not in alive:
+        edge = plan.tree.stops[edge[0]].before, edge[0]
+    return edge
 
 
 def _has_silent_before(gateway: bytes, plan: Plan, alive: set[bytes]) -> bool:

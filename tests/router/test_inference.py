@@ -135,7 +135,6 @@ class Words(unittest.TestCase):
             "a:b",
             "a..b",
             "a.lock",
-            "a.",
             "a@{",
             "a\n",
             "a\n\n",

@@ -12,7 +12,7 @@ from annexd.router.inference import legal
 from annexd.router.naming import proxied_names
 from annexd.router.topology import Attached, Here, Neighbour
 from tests.support.gateway_net import CLUSTER, Net, gateway, node
-from tests.support.gateway_nets import random_net, randoms
+from tests.support.gateway_nets import random_net, randoms, spoil
 
 G1, G2, G3 = map(gateway, range(1, 4))
 N1, N2, N3 = map(node, range(1, 4))
@@ -77,22 +77,6 @@ class Names(unittest.TestCase):
                 {name for _, name in net.lists[G1]},
                 {"mycluster", "g1n1", *(f"G{n}-g{n}n1" for n in range(2, size + 1))},
             )
-
-
-def spoil(random: Random, net: Net) -> None:
-    """Whatever may be in proxy.log: git-annex's names, and names of what is there no more."""
-    for _ in range(random.randrange(3)):
-        net.update(random.sample([*net.nodes], len(net.nodes)), stock=True)
-    pieces = [name for at in net.links for name in (*net.links[at], *net.nodes[at])] or ["n"]
-    listable = [*sorted(net.members), node(999)]
-    for at in net.nodes:
-        garbage = tuple(
-            (random.choice(listable), "-".join(random.choices(pieces, k=random.randrange(1, 6))))
-            for _ in range(random.randrange(4))
-        )
-        net.lists[at] = (*net.lists.get(at, ()), *garbage)
-    # A member that no gateway has any more.
-    net.members |= {node(999)}
 
 
 def distances(net: Net, at: bytes) -> dict[bytes, int]:

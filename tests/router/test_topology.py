@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.support.gateway_net import Net, TooMany, Upload, all_stock, gateway
-from tests.support.gateway_nets import break_edges, random_net, randoms
+from tests.support.gateway_nets import break_edges, random_net, randoms, spoil
 
 ENTRY = gateway(1)
 _LINKS = [0.7, 1.5, 3.0]
@@ -72,6 +72,8 @@ def check_mixed(case: unittest.SynchronousTestCase, random: Random, gateways: in
     net = small(random, gateways, dashes)
     net.update(random.choices([*net.nodes], k=random.randrange(1, 2 * gateways + 1)), random.random() < 0.5)
     net.update(random.choices([*net.nodes], k=random.randrange(gateways + 1)), random.random() < 0.5)
+    if random.random() < 0.5:
+        spoil(random, net)
     everyone = sorted(net.nodes)
     net.stock = frozenset(random.sample(everyone, random.randrange(gateways + 1)))
     net.unheard = {at: frozenset(random.sample(everyone, random.randrange(gateways))) for at in everyone}
