@@ -28,6 +28,9 @@ T = TypeVar("T")
 _SPACE = "\t-\r \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _TOKEN = re.compile(rf"[()]|[^(){_SPACE}]+")
 
+_DEPTH_LIMIT = 100
+# Of parentheses, and of operators in a row. More would be nobody's, and is more than Python's stack bears.
+
 _AND, _OR, _NOT, _OPEN, _CLOSE = "and", "or", "not", "(", ")"
 _SYNTAX = frozenset((_AND, _OR, _NOT))
 
@@ -77,43 +80,53 @@ def parse(text: str, reading: Callable[[str], T]) -> Tree[T]:
     pieces: list[Piece[T]] = []
     while (rest := _group(words, reading)) is not None:
         pieces += rest
-    return _joined(EVERYTHING, _with_ands(pieces))
+    return _joined(EVERYTHING, _with_ands(pieces), 0)
 
 
 def matches(tree: Tree[T], holds: Callable[[T], bool]) -> bool:
-    match tree:
-        case Everything():
-            return True
+    first, others = _unrolled(tree)
+    match first:
         case Leaf(term):
-            return holds(term)
-        case Both(left, right):
-            return matches(left, holds) and matches(right, holds)
-        case Either(left, right):
-            return matches(left, holds) or matches(right, holds)
+            value = holds(term)
         case Opposite(of):
-            return not matches(of, holds)
+            value = not matches(of, holds)
+        case _:
+            value = True
+    for other in others:
+        if value is isinstance(other, Both):
+            value = matches(other.right, holds)
+    return value
 
 
 def is_empty(tree: Tree[T]) -> bool:
     """Does it say nothing at all?"""
-    match tree:
-        case Everything():
-            return True
-        case Both(left, right):
-            return is_empty(left) and is_empty(right)
-    return False
+    first, others = _unrolled(tree)
+    return isinstance(first, Everything) and all(isinstance(o, Both) and is_empty(o.right) for o in others)
 
 
 def terms(tree: Tree[T], negated: bool = False) -> Iterator[tuple[T, bool]]:
     """Each term, and whether it stands below a ``not``, or several of which the number is odd."""
-    match tree:
+    first, others = _unrolled(tree)
+    match first:
         case Leaf(term):
             yield term, negated
-        case Both(left, right) | Either(left, right):
-            yield from terms(left, negated)
-            yield from terms(right, negated)
         case Opposite(of):
             yield from terms(of, not negated)
+    for other in others:
+        yield from terms(other.right, negated)
+
+
+def _unrolled(tree: Tree[T]) -> tuple[Tree[T], list[Both[T] | Either[T]]]:
+    """
+    What is leftmost, and what is joined to it, in order: trees are as deep to
+    the left as expressions are long.
+    """
+    joined: list[Both[T] | Either[T]] = []
+    while isinstance(tree, (Both, Either)):
+        joined.append(tree)
+        tree = tree.left
+    joined.reverse()
+    return tree, joined
 
 
 def _group(words: Iterator[str], reading: Callable[[str], T]) -> list[Piece[T]] | None:
@@ -146,23 +159,25 @@ def _with_ands(pieces: Sequence[Piece[T]]) -> list[Piece[T]]:
     return joined
 
 
-def _joined(so_far: Tree[T], pieces: Sequence[Piece[T]]) -> Tree[T]:
+def _joined(so_far: Tree[T], pieces: Sequence[Piece[T]], depth: int) -> Tree[T]:
     rest = list(reversed(pieces))
     while rest:
-        so_far = _one(so_far, rest)
+        so_far = _one(so_far, rest, depth)
     return so_far
 
 
-def _one(so_far: Tree[T], rest: list[Piece[T]]) -> Tree[T]:
+def _one(so_far: Tree[T], rest: list[Piece[T]], depth: int) -> Tree[T]:
     """``so_far`` joined with the next thing, which is taken off the end of ``rest``."""
+    if depth > _DEPTH_LIMIT:
+        raise Malformed("it is nested too deeply")
     if not rest:
         return so_far
     piece = rest.pop()
     if isinstance(piece, list):
-        return _joined(so_far, piece)
+        return _joined(so_far, piece, depth + 1)
     if not isinstance(piece, str):
         return Both(so_far, piece)
-    operand = _one(EVERYTHING, rest)
+    operand = _one(EVERYTHING, rest, depth + 1)
     if piece == _OR:
         return Either(so_far, operand)
     return Both(so_far, operand if piece == _AND else Opposite(operand))

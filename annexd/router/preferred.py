@@ -14,7 +14,7 @@ from annexd.router.expressions import Either, Leaf, Malformed, Tree, is_empty, m
 from annexd.router.knowledge import Knowledge
 from annexd.router.ports import Wish
 from annexd.router.standard_groups import STANDARD_GROUPS
-from annexd.router.terms import Present, Question, Scene, Standing, Term, Unusable, text_of
+from annexd.router.terms import Constant, Present, Question, Scene, Standing, Term, Unusable, text_of
 from annexd.router.words import reading
 
 __all__ = ["Judge", "Question"]
@@ -22,10 +22,11 @@ __all__ = ["Judge", "Question"]
 _KEEP: Tree[Term] = Leaf(Present())
 # What a repository wants whose expression cannot be understood: to keep what it has.
 
-_MALFORMED = (Malformed, RecursionError)
-# Parentheses may be nested more deeply than anybody means.
-
 _DEFAULT_NUMCOPIES = 1
+
+
+_NEVER: Tree[Term] = Leaf(Constant(False))
+# What a repository wants that would drop a key as soon as it has got it.
 
 
 class Judge:
@@ -38,7 +39,7 @@ class Judge:
         self, knowledge: Knowledge, sizes: Mapping[bytes, int], numcopies: int | None = None
     ) -> None:
         self._knowledge = knowledge
-        self._room = Room(sizes, {uuid: limit for uuid, limit in knowledge.maxsizes.items() if limit})
+        self._room = Room(sizes, knowledge.maxsizes)
         wanted = knowledge.numcopies if numcopies is None else numcopies
         self._numcopies = max(_DEFAULT_NUMCOPIES, wanted or _DEFAULT_NUMCOPIES)
         self._members = _members(knowledge.groups)
@@ -47,11 +48,7 @@ class Judge:
     def wish(self, uuid: bytes, question: Question) -> Wish:
         """A repository that says nothing wants everything; what is required is wanted, too."""
         tree = self._wish(uuid)
-        if is_empty(tree):
-            return Wish.WANTED
-        if _is_unstable(tree):
-            return Wish.UNWANTED
-        if self._holds(tree, uuid, question, self._room):
+        if is_empty(tree) or self._holds(tree, uuid, question, self._room):
             return Wish.WANTED
         if uuid in self._room.limits:
             ample = Room(self._room.sizes, self._room.limits, uuid)
@@ -64,7 +61,7 @@ class Judge:
         text = self._knowledge.required.get(uuid, b"")
         try:
             tree = self._understood(uuid, text)
-        except _MALFORMED:
+        except Malformed:
             tree = _KEEP
         if is_empty(tree) or _is_unstable(tree):
             return False
@@ -77,8 +74,6 @@ class Judge:
                 tree = self._understood(uuid, text)
             except Malformed as error:
                 return str(error)
-            except RecursionError:
-                return "the expression is nested too deeply"
             if _is_unstable(tree):
                 return "the expression negates a word that looks at what is present, so it is never used"
             for term in _all_terms(tree):
@@ -95,11 +90,12 @@ class Judge:
     def _combined(self, uuid: bytes) -> Tree[Term]:
         try:
             preferred, required = (self._understood(uuid, text) for text in self._texts(uuid))
-        except _MALFORMED:
+        except Malformed:
             return _KEEP
-        if is_empty(preferred):
-            return required
-        return preferred if is_empty(required) else Either(preferred, required)
+        both: Tree[Term] = Either(preferred, required)
+        if is_empty(preferred) or is_empty(required):
+            both = required if is_empty(preferred) else preferred
+        return _NEVER if _is_unstable(both) else both
 
     def _texts(self, uuid: bytes) -> tuple[bytes, bytes]:
         return self._knowledge.preferred.get(uuid, b""), self._knowledge.required.get(uuid, b"")
