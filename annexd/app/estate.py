@@ -21,6 +21,7 @@ from annexd.repo.whereabouts import Whereabouts
 from annexd.router.configured import Configured, Remote
 from annexd.router.inference import infer
 from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
+from annexd.router.metadata import current
 from annexd.router.ports import Way, Wish
 from annexd.router.preferred import Judge, Question
 from annexd.router.routes import Branch, Plan, Routes
@@ -30,6 +31,9 @@ from annexd.router.weights import Quality, Weights
 
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
+
+_METADATA = b"metadata="
+_EXPRESSIONS = (b"preferred-content.log", b"required-content.log", b"group-preferred-content.log")
 
 MakeNode = Callable[[Remote, bytes], Node]
 """The node that is reached by a remote, when this UUID is asked for there."""
@@ -44,6 +48,7 @@ class Estate:
         self.knowledge = Knowledge.from_logs({})
         self.routes = Routes(Network(Here(uuid), {}, {}))
         self.judge = Judge(self.knowledge, {})
+        self.asks_for_metadata = False
         self.uploads = Uploads(clock)
         self._clock = clock
         self._make = make
@@ -70,6 +75,7 @@ class Estate:
             self._stamp, self._texts = stamp, texts
             self.knowledge = Knowledge.from_logs(texts)
             self.judge = Judge(self.knowledge, {})
+            self.asks_for_metadata = any(_METADATA in texts[name] for name in _EXPRESSIONS)
             self._draw()
 
     def _draw(self) -> None:
@@ -190,5 +196,8 @@ class EstateWishes:
     ) -> Mapping[bytes, Wish]:
         await self._estate.refresh(self._repository)
         judge = self._estate.judge
-        question = Question(key, decode_file(file) or None, holders, {})
+        metadata: Mapping[bytes, frozenset[bytes]] = {}
+        if self._estate.asks_for_metadata:
+            metadata = current(await Whereabouts(self._repository).metadata_log(key))
+        question = Question(key, decode_file(file) or None, holders, metadata)
         return {uuid: judge.wish(uuid, question) for uuid in uuids}

@@ -34,6 +34,10 @@ class Whereabouts:
         with refusing():
             return await ledger.run(ledger.branch.texts, names)
 
+    async def metadata_log(self, key: Key) -> bytes:
+        name = self._repository.parts.layout.log_name(key) + b".met"
+        return (await self.texts([name]))[name]
+
     async def config(self) -> dict[bytes, bytes]:
         """The repository's git config, see `annexd.repo.git.Git.config`."""
         with refusing():
