@@ -174,7 +174,7 @@ class Link:
             if self._dials[dial]:
                 raise Unavailable(self.condition.reason or f"{self.name} is not in use any more") from None
             raise
-        except (AnnexdError, TimeoutError) as error:
+        except (AnnexdError, TimeoutError, OSError) as error:  # OSError: no descriptors are left
             raise self._not_opened(error, began) from None
         finally:
             del self._dials[dial]
