@@ -17,12 +17,13 @@ from random import Random
 from typing import Callable
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import AnnexdError, PeerLost, Stalled, Unavailable
 from annexd.node import Condition
 from annexd.protocol.messages import Bypass
 from annexd.remotes.dialing import Dialer, Explain
+from annexd.remotes.pool import Connection, Idle
 from annexd.remotes.vitals import Backoff, Vitals
 from annexd.sessions.ask import Peer
 from annexd.sessions.deadlines import Patience
@@ -34,30 +35,6 @@ _BYPASS = 2
 
 _CRAMPED_S = 5.0
 """A peer that serves some connections and takes no more is not asked for another one so soon."""
-
-
-class Connection:
-    """In use by one request, or idle.  What it was opened for is ``bypass``."""
-
-    def __init__(self, wire: Wire, peer: Peer, bypass: tuple[bytes, ...], explain: Explain) -> None:
-        self.wire = wire
-        self.peer = peer
-        self.bypass = bypass
-        self.explain = explain
-        self.reused = False
-        self.asking = True
-        """An answer is waited for, by which one can tell whether the peer lives."""
-        self.lasting = False
-        """In use for as long as somebody else likes, so it does not count among those that come and go."""
-        self.hurried = False
-        """Its deadline was shorter than the peer deserves."""
-        self.probing = False
-        self.idle_since = 0.0
-        self._introduced = wire.last_sign
-
-    def heard_since(self, moment: float) -> bool:
-        """Has the peer done anything?  To introduce itself is no proof that it can."""
-        return not self.wire.ended and self.wire.last_sign > max(moment, self._introduced)
 
 
 class Link:
@@ -87,12 +64,11 @@ class Link:
         self.transfers = 0
         self._dialer = dialer
         self._most = most
-        self._idle: list[Connection] = []  # the one that was used last is at the end
+        self._idle = Idle(clock, self.patience.idle)
         self._used: set[Connection] = set()
         self._dials: dict[Deferred[Connection], bool] = {}  # whether it was dropped
         self._waiting: deque[Deferred[None]] = deque()
         self._cramped_until = 0.0
-        self._sweep: IDelayedCall | None = None
         self._closed = False
 
     @property
@@ -111,8 +87,9 @@ class Link:
             if self._closed:
                 raise Unavailable(f"{self.name} is not in use any more")
             probing = self.vitals.admit()
-            connection = None if probing or fresh else self._take_idle(bypass)
+            connection = None if probing or fresh else self._idle.take(bypass)
             if connection is not None:
+                self._used.add(connection)
                 return connection
             if probing or self._make_room():
                 try:
@@ -140,7 +117,7 @@ class Link:
         self._used.discard(connection)
         self._done_probing(connection)
         if connection.wire.quiet and not self._closed and not self.vitals.down:
-            self._keep(connection)
+            self._idle.keep(connection)
         else:
             if connection.wire.stalled and not connection.hurried:
                 self._missed(f"{self.name} has let a deadline pass without a sign of life")
@@ -149,41 +126,9 @@ class Link:
 
     def close(self) -> None:
         self._closed = True
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
         self._drop(f"{self.name} is not in use any more", set(self._used))
 
     # --- the pool ------------------------------------------------------
-
-    def _take_idle(self, bypass: tuple[bytes, ...]) -> Connection | None:
-        for connection in reversed(self._idle):
-            if connection.bypass == bypass:
-                self._idle.remove(connection)
-                if connection.wire.quiet:
-                    connection.reused = connection.asking = True
-                    connection.lasting = connection.hurried = False
-                    self._used.add(connection)
-                    return connection
-                connection.wire.abort(PeerLost("the peer has hung up"))
-                return self._take_idle(bypass)
-        return None
-
-    def _keep(self, connection: Connection) -> None:
-        connection.idle_since = self.clock.seconds()
-        self._idle.append(connection)
-        if self._sweep is None:
-            self._sweep = self.clock.callLater(self.patience.idle, self._sweep_out)
-
-    def _sweep_out(self) -> None:
-        """Hang up those that were idle for long enough."""
-        self._sweep = None
-        now = self.clock.seconds()
-        while self._idle and self._idle[0].idle_since + self.patience.idle <= now:
-            self._idle.pop(0).wire.hang_up()
-        if self._idle:
-            left = self._idle[0].idle_since + self.patience.idle - now
-            self._sweep = self.clock.callLater(left, self._sweep_out)
 
     def _make_room(self) -> bool:
         """Whether there may be one more connection; one that is idle, for others, goes for it."""
@@ -191,7 +136,7 @@ class Link:
         if used >= self._most or (used and self._cramped):
             return False
         if used + len(self._idle) >= self._most:
-            self._idle.pop(0).wire.hang_up()
+            self._idle.hang_up_oldest()
         return True
 
     @property
@@ -229,7 +174,7 @@ class Link:
             if self._dials[dial]:
                 raise Unavailable(self.condition.reason or f"{self.name} is not in use any more") from None
             raise
-        except (AnnexdError, TimeoutError) as error:
+        except (AnnexdError, TimeoutError, OSError) as error:  # OSError: no descriptors are left
             raise self._not_opened(error, began) from None
         finally:
             del self._dials[dial]
@@ -299,9 +244,8 @@ class Link:
 
     def _drop(self, reason: str, used: set[Connection]) -> None:
         """Tell all who wait for the peer, and those that ``used`` are in use by."""
-        idle, self._idle = self._idle, []
         waiting, self._waiting = self._waiting, deque()
-        for connection in [*idle, *used]:
+        for connection in [*self._idle.clear(), *used]:
             connection.wire.abort(PeerLost(reason))
         for dial in list(self._dials):
             if dial in self._dials and not dial.called:
