@@ -60,12 +60,10 @@ class Uploads:
 
     def _next(self, what: tuple[bytes, Key]) -> None:
         queue = self._queues[what]
-        while queue:
-            first = queue.popleft()
-            if not first.called:
-                first.callback(None)
-                return
-        del self._queues[what]
+        if queue:
+            queue.popleft().callback(None)
+        else:
+            del self._queues[what]
 
 
 def _too_long(mine: Deferred[None]) -> None:

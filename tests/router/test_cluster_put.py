@@ -25,6 +25,15 @@ class ToAll(ClusterCase):
         self.assertEqual(scene.log.known[KEY], {b"n1", b"n2", b"n3"})
         self.assert_released(cluster)
 
+    def test_it_is_recorded_before_the_client_is_told(self) -> None:
+        scene = self.make(2)
+        writer = self.result(scene.session().write(KEY, b""))
+        self.result(send(writer))
+        self.result(writer.commit(True))
+        self.assertEqual(scene.log.known[KEY], {b"n1", b"n2"})
+        self.result(writer.close())
+        self.assertEqual(len(scene.log.news), 2)
+
     def test_one_node(self) -> None:
         scene = self.make(1)
         self.assertEqual(self.put(scene.session()), Outcome(True, also=(b"n1",)))
@@ -331,6 +340,7 @@ class Cancelled(ClusterCase):
         running = self.start(upload(cluster, piece=100))
         self.assertFalse(running.over)
         running.cancel()
+        self.assertEqual(scene.clock.getDelayedCalls(), [])
         self.assertEqual(scene.nodes[0].shelf.partial[KEY], CONTENT[:900])
         self.assertGreater(len(scene.nodes[1].shelf.partial[KEY]), 900)
         self.assert_released(cluster)
@@ -454,6 +464,12 @@ class Gateways(ClusterCase):
     def test_there_is_only_one_whom_it_can_mean(self) -> None:
         self.scene.ways = [self.gw.way(reaches=(b"a",))]
         self.assertEqual(self.put(self.scene.session()).also, (b"a",))
+
+    def test_a_cluster_is_never_named(self) -> None:
+        self.scene.ways = [self.gw.way(reaches=(b"a", CLUSTER))]
+        self.gw.answers["commit"] = Outcome(True, also=(CLUSTER, b"a"))
+        self.assertEqual(self.put(self.scene.session()).also, (b"a",))
+        self.assertEqual(self.scene.log.news, [(b"a", True)])
 
     def test_one_of_its_nodes_lacks_it(self) -> None:
         self.scene.log.known[KEY] = {b"n1", b"a"}

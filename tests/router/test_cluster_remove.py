@@ -149,6 +149,15 @@ class InTime(Case):
             self.assertFalse(self.remove(late).ok)
         self.assertEqual(self.scene.log.known[KEY], {b"n1", b"n2", b"n3"})
 
+    def test_a_part_of_a_second_is_none(self) -> None:
+        self.scene.boot += 0.5
+        self.assertFalse(self.remove(5001).ok)
+        self.assertTrue(self.remove(5002).ok)
+
+    def test_no_node_is_told_of_a_time_before_its_own(self) -> None:
+        self.remove(4990)
+        self.assertEqual([node.befores for node in self.scene.nodes], [[990], [89990], [0]])
+
     def test_what_nobody_has_is_gone_at_any_time(self) -> None:
         for node in self.scene.nodes:
             node.shelf.content.clear()
