@@ -12,7 +12,7 @@ from annexd.router.parts import Parts
 from annexd.router.placement import place
 from annexd.router.ports import Wish
 from annexd.router.search import Search
-from annexd.router.uploads import Upload
+from annexd.router.uploads import Turn
 from annexd.router.writing import Branch, ClusterWriter, close_all
 from annexd.store import Outcome, Writer
 
@@ -22,11 +22,11 @@ async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[ClusterWrite
     See `annexd.store.Store.write`.  While somebody else uploads the same
     content to the cluster, this waits, and then sees what is left to be done.
     """
-    upload = await parts.uploads.turn(parts.uuid, key, parts.limits.same_key)
+    turn = await parts.uploads.turn(parts.uuid, key, parts.limits.same_key)
     try:
-        return await _Opening(parts, key, file, upload).run()
+        return await _Opening(parts, key, file, turn).run()
     except BaseException:
-        upload.end()
+        turn.end()
         raise
 
 
@@ -37,11 +37,11 @@ class _Refusal:
 
 
 class _Opening:
-    def __init__(self, parts: Parts, key: Key, file: bytes, upload: Upload) -> None:
+    def __init__(self, parts: Parts, key: Key, file: bytes, turn: Turn) -> None:
         self._parts = parts
         self._key = key
         self._file = file
-        self._upload = upload
+        self._turn = turn
         self._branches: list[Branch] = []
         self._have: frozenset[bytes] = frozenset()
         self._somebody_has_it = False
@@ -62,7 +62,7 @@ class _Opening:
         await self._parts.log.record(self._key, dict.fromkeys(self._have, True))
         if self._branches:
             failed = [(refusal.name, str(refusal.error)) for refusal in self._refusals]
-            return ClusterWriter(self._parts, self._key, self._upload, self._branches, self._have, failed)
+            return ClusterWriter(self._parts, self._key, self._turn, self._branches, self._have, failed)
         if self._somebody_has_it or (known and await self._is_there()):
             return self._nothing_to_do(known | self._have)
         raise self._failure()
@@ -112,7 +112,7 @@ class _Opening:
             return False
 
     def _nothing_to_do(self, holders: frozenset[bytes]) -> Outcome:
-        self._upload.end()
+        self._turn.end()
         return Outcome(True, also=told(holders))
 
     def _failure(self) -> AnnexdError:
