@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from annexd.errors import PeerLost, Refused, Unavailable
+from annexd.router.cluster import Cluster
 from annexd.store import Outcome, Store
 from tests.support.clusters import KEY, Scene, download, upload
 from tests.support.nodes import FakeNode, Running
@@ -165,6 +168,38 @@ class Whatever(SynchronousTestCase):
     def told(self, node: FakeNode) -> bool:
         """Whether it could say that it has the content."""
         return "write" not in node.faults.frozen and "write" not in node.faults.refusing
+
+    @settings(max_examples=120, deadline=None)
+    @given(
+        st.lists(_fates, min_size=1, max_size=4),
+        st.sets(st.integers(0, 3)),
+        st.lists(st.sampled_from(["upload", "download", "question", "removal"]), min_size=2, max_size=2),
+        st.lists(st.sampled_from([0.2, 1, 3, 10]), max_size=12),
+    )
+    def test_called_off(self, fates: list[Fate], slow: set[int], what: list[str], waits: list[float]) -> None:
+        scene = self.make(fates)
+        for number in slow & set(range(len(fates))):
+            scene.nodes[number].faults.slow = scene.clock
+        cluster, other = scene.session(backlog=300), scene.session(backlog=300)
+        first, second = (Running(scene.clock, self.work(session, what)) for session in (cluster, other))
+        for wait in waits:
+            first.turn(wait)
+        first.cancel().turn(5)
+        if not second.over:
+            second.cancel().turn(5)
+        self.close(scene, cluster, other)
+        self.assert_recorded_truly(scene)
+
+    def work(self, cluster: Cluster, what: str) -> Coroutine[Any, Any, object]:
+        match what:
+            case "upload":
+                return upload(cluster, piece=100)
+            case "download":
+                return download(cluster)
+            case "question":
+                return cluster.present(KEY)
+            case _:
+                return cluster.remove(KEY)
 
     @settings(max_examples=80, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5), st.integers(1, 400))
