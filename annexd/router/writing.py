@@ -12,7 +12,7 @@ from annexd.errors import Refused, Unavailable
 from annexd.flow.body import FileSink, Sink
 from annexd.protocol.keys import Key
 from annexd.router.errands import quietly
-from annexd.router.fanout import Lane, Tee
+from annexd.router.fanout import Lane, tee
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
 from annexd.router.uploads import Turn
@@ -57,7 +57,7 @@ class ClusterWriter:
         self._failed = list(failed)
         self._total = self.offset = min(branch.writer.offset for branch in branches)
         self._lanes = [self._lane(branch) for branch in branches]
-        self._tee = Tee(parts.errands.clock, self._lanes, parts.limits.backlog)
+        self._tee = tee(parts.errands.clock, self._lanes, parts.limits.backlog)
         self.sink: Sink = self._tee
         if len(branches) == 1 and isinstance(branches[0].writer.sink, FileSink):
             self.sink = branches[0].writer.sink  # bytes go there without a detour
