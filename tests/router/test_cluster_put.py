@@ -392,6 +392,18 @@ class SameKey(ClusterCase):
         self.assertEqual([node.sent for node in scene.nodes], [len(CONTENT)] * 2)
         self.assert_released(first, second)
 
+    def test_ten_at_once(self) -> None:
+        scene = self.make(3)
+        scene.nodes[0].faults.slow = scene.clock
+        sessions = [scene.session() for _ in range(10)]
+        running = [self.start(upload(session)) for session in sessions]
+        for _ in range(10):
+            running[0].turn(1)
+        for one in running:
+            self.assertEqual(one.value(), Outcome(True, also=(b"n1", b"n2", b"n3")))
+        self.assertEqual([node.sent for node in scene.nodes], [len(CONTENT)] * 3)
+        self.assert_released(*sessions)
+
     def test_not_for_ever(self) -> None:
         scene = self.make(1)
         first, second, third = (scene.session(same_key=100) for _ in range(3))
