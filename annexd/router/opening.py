@@ -10,9 +10,7 @@ from annexd.protocol.keys import Key
 from annexd.router.members import Member, nodes_of, reasons, told
 from annexd.router.parts import Parts
 from annexd.router.placement import place
-from annexd.router.ports import Wish
-from annexd.router.search import Search
-from annexd.router.uploads import Upload
+from annexd.router.uploads import Turn
 from annexd.router.writing import Branch, ClusterWriter, close_all
 from annexd.store import Outcome, Writer
 
@@ -22,11 +20,11 @@ async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[ClusterWrite
     See `annexd.store.Store.write`.  While somebody else uploads the same
     content to the cluster, this waits, and then sees what is left to be done.
     """
-    upload = await parts.uploads.turn(parts.uuid, key, parts.limits.same_key)
+    turn = await parts.uploads.turn(parts.uuid, key, parts.limits.same_key)
     try:
-        return await _Opening(parts, key, file, upload).run()
+        return await _Opening(parts, key, file, turn).run()
     except BaseException:
-        upload.end()
+        turn.end()
         raise
 
 
@@ -37,51 +35,50 @@ class _Refusal:
 
 
 class _Opening:
-    def __init__(self, parts: Parts, key: Key, file: bytes, upload: Upload) -> None:
+    def __init__(self, parts: Parts, key: Key, file: bytes, turn: Turn) -> None:
         self._parts = parts
         self._key = key
         self._file = file
-        self._upload = upload
+        self._turn = turn
         self._branches: list[Branch] = []
+        self._holders: frozenset[bytes] = frozenset()
         self._have: frozenset[bytes] = frozenset()
         self._somebody_has_it = False
         self._refusals: list[_Refusal] = []
 
     async def run(self) -> Union[ClusterWriter, Outcome]:
-        members = self._parts.members.now()
-        holders = await self._parts.log.holders(self._key)
-        known = nodes_of(members) & holders
-        targets = await self._targets(members, holders)
-        if not targets:
-            return self._nothing_to_do(known)
+        targets = await self._targets()
         try:
             await self._parts.errands.each(self._parts.limits.jobs, targets, self._open)
         except BaseException:
             await close_all(self._parts, self._branches)
             raise
-        await self._parts.log.record(self._key, dict.fromkeys(self._have, True))
+        await self._parts.log.record(self._key, dict.fromkeys(self._have - self._holders, True))
         if self._branches:
             failed = [(refusal.name, str(refusal.error)) for refusal in self._refusals]
-            return ClusterWriter(self._parts, self._key, self._upload, self._branches, self._have, failed)
-        if self._somebody_has_it or (known and await self._is_there()):
-            return self._nothing_to_do(known | self._have)
+            return ClusterWriter(self._parts, self._key, self._turn, self._branches, self._have, failed)
+        if self._somebody_has_it:
+            self._turn.end()
+            return Outcome(True, also=told(self._have))
         raise self._failure()
 
-    async def _targets(self, members: list[Member], holders: frozenset[bytes]) -> list[Member]:
-        """Raises `Refused` where no node is to take it although none has it."""
+    async def _targets(self) -> list[Member]:
+        """
+        Those that are to have it, and those that have it by the location log:
+        they are asked whether that is so.  Raises `Refused` where no node is to
+        take it although none has it.
+        """
+        members = self._parts.members.now()
+        self._holders = holders = await self._parts.log.holders(self._key)
         reached = nodes_of(members)
         if not reached:
             raise Unavailable("no node of the cluster can be reached now")
-        lacking = reached - holders
-        if not lacking:
-            return []
-        wishes = await self._parts.wishes.of(self._key, self._file, sorted(lacking), holders)
-        if reached & holders and not any(wishes.get(uuid) is Wish.WANTED for uuid in lacking):
-            return []  # it is where it is wanted
+        wishes = await self._parts.wishes.of(self._key, self._file, sorted(reached - holders), holders)
         placement = place([member.way for member in members], holders, wishes)
-        if not placement.targets and not reached & holders:
+        targets = placement.targets | (reached & holders)
+        if not targets:
             raise Refused(placement.reason)
-        return [member for member in members if member.way.reaches & placement.targets]
+        return [member for member in members if member.way.reaches & targets]
 
     async def _open(self, member: Member) -> None:
         seconds = self._parts.limits.for_answer(member.node)
@@ -103,17 +100,6 @@ class _Opening:
             self._somebody_has_it = True
         else:
             self._refusals.append(_Refusal(member.name, Refused(answer.reason)))
-
-    async def _is_there(self) -> bool:
-        """Nothing can be completed now; what the location log says would do, if it is true."""
-        try:
-            return await Search(self._parts, self._key).present()
-        except (Refused, Unavailable):
-            return False
-
-    def _nothing_to_do(self, holders: frozenset[bytes]) -> Outcome:
-        self._upload.end()
-        return Outcome(True, also=told(holders))
 
     def _failure(self) -> AnnexdError:
         sentence = reasons([(refusal.name, str(refusal.error)) for refusal in self._refusals])

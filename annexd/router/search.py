@@ -135,18 +135,21 @@ class Search:
 
     async def _found(self, member: Member) -> None:
         if member.sole is not None and member.sole not in self._holders:
-            await self._parts.log.record(self._key, {member.sole: True})
+            await self._correct(member.sole, True)
 
     async def _missed(self, member: Member) -> None:
-        """A gateway may only not know; and what is on its way right now may have come meanwhile."""
+        """A gateway may only not know."""
         self._asked.add(member.node)
         await self._record_missing(member)
 
     async def _record_missing(self, member: Member) -> None:
-        if member.way.is_gateway or member.node.uuid not in self._holders:
-            return
+        if not member.way.is_gateway and member.node.uuid in self._holders:
+            await self._correct(member.node.uuid, False)
+
+    async def _correct(self, uuid: bytes, here: bool) -> None:
+        """What comes or goes right now may not be any more as it was a moment ago."""
         if not self._parts.uploads.under_way(self._parts.uuid, self._key):
-            await self._parts.log.record(self._key, {member.node.uuid: False})
+            await self._parts.log.record(self._key, {uuid: here})
 
     def _failure(self) -> AnnexdError:
         if not self._unsure:

@@ -12,10 +12,10 @@ from annexd.errors import Refused, Unavailable
 from annexd.flow.body import FileSink, Sink
 from annexd.protocol.keys import Key
 from annexd.router.errands import quietly
-from annexd.router.fanout import Lane, Tee
+from annexd.router.fanout import Lane, tee
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
-from annexd.router.uploads import Upload
+from annexd.router.uploads import Turn
 from annexd.store import Outcome, Writer
 
 _log = Logger()
@@ -42,14 +42,14 @@ class ClusterWriter:
         self,
         parts: Parts,
         key: Key,
-        upload: Upload,
+        turn: Turn,
         branches: Sequence[Branch],
         have: frozenset[bytes],
         failed: Sequence[tuple[str, str]],
     ) -> None:
         self._parts = parts
         self._key = key
-        self._upload = upload
+        self._turn = turn
         self._branches = branches
         self._have = have
         self._unrecorded: frozenset[bytes] = frozenset()
@@ -57,7 +57,7 @@ class ClusterWriter:
         self._failed = list(failed)
         self._total = self.offset = min(branch.writer.offset for branch in branches)
         self._lanes = [self._lane(branch) for branch in branches]
-        self._tee = Tee(parts.errands.clock, self._lanes, parts.limits.backlog)
+        self._tee = tee(parts.errands.clock, self._lanes, parts.limits.backlog)
         self.sink: Sink = self._tee
         if len(branches) == 1 and isinstance(branches[0].writer.sink, FileSink):
             self.sink = branches[0].writer.sink  # bytes go there without a detour
@@ -91,7 +91,7 @@ class ClusterWriter:
             await close_all(self._parts, branches)
             await self._record()
         finally:
-            self._upload.end()
+            self._turn.end()
 
     async def _finish(self, act: _Act) -> Outcome:
         both = list(zip(self._branches, self._lanes, strict=True))
@@ -104,6 +104,8 @@ class ClusterWriter:
                 await self._finish_one(branch, act)
 
         await self._parts.errands.each(len(both), both, finish)
+        if self._turn.disturbed:
+            await self._look_again()
         await self._record()
         ok = self._taken or bool(self._have)
         return Outcome(ok, also=told(self._have), reason=reasons(self._failed))
@@ -122,6 +124,24 @@ class ClusterWriter:
         self._taken |= outcome.ok
         if not outcome.ok:
             self._left_out(branch.member, outcome.reason or "it does not say why")
+
+    async def _look_again(self) -> None:
+        """Somebody has removed it meanwhile: who has it still?"""
+        there: set[bytes] = set()
+
+        async def look(branch: Branch) -> None:
+            seconds = self._parts.limits.for_answer(branch.member.node)
+            present = branch.member.store.present(self._key)
+            try:
+                if await self._parts.errands.within(seconds, present, "it has not answered"):
+                    there.add(branch.member.node.uuid)
+            except (Refused, Unavailable):
+                pass
+
+        await self._parts.errands.each(max(1, len(self._branches)), self._branches, look)
+        self._have &= there
+        self._unrecorded &= there
+        self._taken = bool(self._have)
 
     def _left_out(self, member: Member, reason: str) -> None:
         self._failed.append((member.name, reason))

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.flow.body import FileSink, FileSource, Succession
+from annexd.flow.body import FileSink, FileSource, Gatherer, Succession
 from annexd.flow.workers import InlineWorkers
 from annexd.node import Condition
 from annexd.repo.local import Repository
@@ -72,6 +72,18 @@ class HandedThrough(TestCase):
         writer.announce(len(CONTENT))
         await writer.sink.write(CONTENT)
         self.assertEqual(await writer.commit(True), Outcome(True, also=(b"n0",)))
+        await writer.close()
+
+    async def test_several_writers_have_threads_read_for_them(self) -> None:
+        scene = await local_scene(self.mktemp(), 2)
+        writer = await scene.session().write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        self.assertIsInstance(writer.sink, Gatherer)
+        await writer.close()
+        scene.nodes = [FakeNode("far", is_local=False), FakeNode("away", is_local=False)]
+        writer = await scene.session().write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        self.assertNotIsInstance(writer.sink, Gatherer)
         await writer.close()
 
     async def test_a_reader(self) -> None:

@@ -160,7 +160,7 @@ class Broken(TestCase):
         self.assertEqual(writer.offset, len(self.one.shelf.partial[KEY]))
         self.assertGreater(writer.offset, 0)
         await send(writer, CONTENT[writer.offset :])
-        self.assertEqual(await writer.commit(True), Outcome(True, also=(b"n1",)))
+        self.assertEqual(await writer.commit(True), Outcome(True, also=(b"n1", b"n2")))
         self.assertEqual(self.scene.log.known[KEY], {b"n1", b"n2"})
 
     async def test_download(self) -> None:

@@ -25,6 +25,15 @@ class ToAll(ClusterCase):
         self.assertEqual(scene.log.known[KEY], {b"n1", b"n2", b"n3"})
         self.assert_released(cluster)
 
+    def test_it_is_recorded_before_the_client_is_told(self) -> None:
+        scene = self.make(2)
+        writer = self.result(scene.session().write(KEY, b""))
+        self.result(send(writer))
+        self.result(writer.commit(True))
+        self.assertEqual(scene.log.known[KEY], {b"n1", b"n2"})
+        self.result(writer.close())
+        self.assertEqual(len(scene.log.news), 2)
+
     def test_one_node(self) -> None:
         scene = self.make(1)
         self.assertEqual(self.put(scene.session()), Outcome(True, also=(b"n1",)))
@@ -39,12 +48,20 @@ class ToAll(ClusterCase):
         outcome = self.put(scene.session(), key_of(b""), b"")
         self.assertEqual(outcome.also, (b"n1", b"n2"))
 
-    def test_known_to_all_asks_nobody(self) -> None:
+    def test_those_that_have_it_by_the_log_are_asked(self) -> None:
         scene = self.make(3)
+        self.hold(*scene.nodes)
         scene.knows(*scene.nodes)
         outcome = self.result(scene.session().write(KEY, b""))
         self.assertEqual(outcome, Outcome(True, also=(b"n1", b"n2", b"n3")))
-        self.assertEqual([node.asked for node in scene.nodes], [[], [], []])
+        self.assertEqual(scene.log.news, [])
+
+    def test_those_that_have_it_by_the_log_alone_get_it(self) -> None:
+        scene = self.make(3)
+        self.hold(*scene.nodes[:2])
+        scene.knows(*scene.nodes)
+        self.assertEqual(self.put(scene.session()).also, (b"n1", b"n2", b"n3"))
+        self.assertEqual([node.sent for node in scene.nodes], [0, 0, len(CONTENT)])
 
     def test_those_that_lack_it_are_completed(self) -> None:
         scene = self.make(3)
@@ -52,7 +69,7 @@ class ToAll(ClusterCase):
         self.hold(two)
         scene.knows(two)
         outcome = self.put(scene.session())
-        self.assertEqual(outcome.also, (b"n1", b"n3"))
+        self.assertEqual(outcome.also, (b"n1", b"n2", b"n3"))
         self.assertEqual([one.sent, two.sent, three.sent], [len(CONTENT), 0, len(CONTENT)])
         self.assertEqual(scene.log.known[KEY], {b"n1", b"n2", b"n3"})
 
@@ -189,7 +206,7 @@ class Failing(ClusterCase):
         cluster = scene.session()
         self.assertEqual(self.result(cluster.write(KEY, b"")), Outcome(True, also=(b"n1",)))
         one.shelf.content.clear()
-        self.assertRaises(Unavailable, self.result, cluster.write(KEY, b""))
+        self.assertEqual(self.put(cluster).also, (b"n1",))
         self.assert_released(cluster)
 
     def test_a_node_that_does_not_answer_costs_one_deadline(self) -> None:
@@ -211,8 +228,8 @@ class Failing(ClusterCase):
         self.assertIn("n1: the connection was closed", outcome.reason)
         self.assertEqual(scene.nodes[0].shelf.partial[KEY], CONTENT[:900])
         scene.nodes[0].faults.takes = None
-        self.assertEqual(self.put(cluster).also, (b"n1",))
-        self.assertEqual(scene.nodes[0].sent, len(CONTENT))
+        self.assertEqual(self.put(cluster).also, (b"n1", b"n2", b"n3"))
+        self.assertEqual([node.sent for node in scene.nodes], [len(CONTENT)] * 3)
         self.assert_released(cluster)
 
     def test_all_die_half_way(self) -> None:
@@ -331,6 +348,7 @@ class Cancelled(ClusterCase):
         running = self.start(upload(cluster, piece=100))
         self.assertFalse(running.over)
         running.cancel()
+        self.assertEqual(scene.clock.getDelayedCalls(), [])
         self.assertEqual(scene.nodes[0].shelf.partial[KEY], CONTENT[:900])
         self.assertGreater(len(scene.nodes[1].shelf.partial[KEY]), 900)
         self.assert_released(cluster)
@@ -381,6 +399,18 @@ class SameKey(ClusterCase):
         self.assertEqual(waiting.turn().value(), Outcome(True, also=(b"n1", b"n2")))
         self.assertEqual([node.sent for node in scene.nodes], [len(CONTENT)] * 2)
         self.assert_released(first, second)
+
+    def test_ten_at_once(self) -> None:
+        scene = self.make(3)
+        scene.nodes[0].faults.slow = scene.clock
+        sessions = [scene.session() for _ in range(10)]
+        running = [self.start(upload(session)) for session in sessions]
+        for _ in range(10):
+            running[0].turn(1)
+        for one in running:
+            self.assertEqual(one.value(), Outcome(True, also=(b"n1", b"n2", b"n3")))
+        self.assertEqual([node.sent for node in scene.nodes], [len(CONTENT)] * 3)
+        self.assert_released(*sessions)
 
     def test_not_for_ever(self) -> None:
         scene = self.make(1)
@@ -455,11 +485,19 @@ class Gateways(ClusterCase):
         self.scene.ways = [self.gw.way(reaches=(b"a",))]
         self.assertEqual(self.put(self.scene.session()).also, (b"a",))
 
+    def test_a_cluster_is_never_named(self) -> None:
+        other = CLUSTER[:-1] + b"1"
+        self.scene.ways = [self.gw.way(reaches=(b"a", other))]
+        self.gw.answers["commit"] = Outcome(True, also=(other, b"a"))
+        self.assertEqual(self.put(self.scene.session()).also, (b"a",))
+        self.assertEqual(self.scene.log.news, [(b"a", True)])
+
     def test_one_of_its_nodes_lacks_it(self) -> None:
         self.scene.log.known[KEY] = {b"n1", b"a"}
         self.gw.answers["commit"] = Outcome(True, also=(b"b",))
-        self.assertEqual(self.put(self.scene.session()).also, (b"b",))
-        self.assertEqual(self.near.asked, [])
+        self.hold(self.near)
+        self.assertEqual(self.put(self.scene.session()).also, (b"b", b"n1"))
+        self.assertEqual(self.near.sent, 0)
 
 
 class Rechecked(ClusterCase):
