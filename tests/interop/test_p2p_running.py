@@ -22,6 +22,7 @@ class Served(TlsScene, Exchange):
 
     def setUp(self) -> None:
         self.own_port = free_port()
+        self.where = f"127.0.0.1:{self.own_port}"
         self.tokens = "true"
         super().setUp()
         for name in ("git-annex-p2p-annexd", "git-remote-p2p-annex"):
@@ -33,7 +34,6 @@ class Served(TlsScene, Exchange):
     def configure(self) -> None:
         super().configure()
         written = self.config.read_text()
-        written = written.replace("127.0.0.1:0", f"127.0.0.1:{self.own_port}")
         path = f'path = "{self.served}"\n'
         self.config.write_text(written.replace(path, f"{path}git-annex-tokens = {self.tokens}\n"))
 
