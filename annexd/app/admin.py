@@ -147,7 +147,9 @@ class Control:
     Answers what `annexd` asks through the socket, with JSON documents.
     ``listeners`` and ``repositories`` are asked each time, ``reload`` raises
     `AnnexdError` when the new configuration cannot be used, ``check_tokens``
-    notices what has become of them, and ``where`` says what files are used.
+    notices what has become of them, ``where`` says what files are used, and
+    ``address`` where peers of git-annex's own come to the repository that a
+    git directory belongs to.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class Control:
         reload: Callable[[], str],
         check_tokens: Callable[[], Awaitable[None]],
         where: Callable[[], Mapping[str, Any]],
+        address: Callable[[bytes], Awaitable[Mapping[str, Any]]],
     ) -> None:
         self._clock = clock
         self._sessions = sessions
@@ -167,12 +170,13 @@ class Control:
         self._reload = reload
         self._check_tokens = check_tokens
         self._where = where
+        self._address = address
         self._since = clock.seconds()
 
     async def answer(self, kind: bytes, fields: Mapping[bytes, bytes]) -> bytes:
         """
-        ``kind`` is ``status``, ``reload``, ``tokens`` or ``where``; an object
-        with ``error`` when it did not work.
+        ``kind`` is ``status``, ``reload``, ``tokens``, ``where`` or
+        ``address``; an object with ``error`` when it did not work.
         """
         try:
             match kind:
@@ -185,6 +189,8 @@ class Control:
                     document = {"checked": "tokens"}
                 case b"where":
                     document = dict(self._where())
+                case b"address":
+                    document = dict(await self._address(fields.get(b"repository", b"")))
                 case _:
                     document = {"error": f"this daemon does not know the request {clean(kind)}"}
         except AnnexdError as error:

@@ -17,6 +17,7 @@ from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
+from annexd.app.neighbours import Neighbours
 from annexd.app.network import Network
 from annexd.app.nodes import Nodes
 from annexd.app.notify import Notify
@@ -117,6 +118,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         made.reload,
         tokens.check,
         lambda: _where(state, current),
+        Neighbours(lambda: current.config, state, workers.disk).address,
     )
     return made
 

@@ -54,16 +54,11 @@ NEEDS_A_START = ("socket", "state_directory", "git_annex", "disk_threads", "tran
 
 def left_for_a_start(former: Config, latter: Config) -> list[str]:
     """The keys that differ and will go on to differ."""
-    waiting = [
+    return [
         f"daemon.{name.replace('_', '-')}"
         for name in NEEDS_A_START
         if getattr(former.daemon, name) != getattr(latter.daemon, name)
     ]
-    for name in ("tls", "plain"):
-        before, after = getattr(former.listen, name), getattr(latter.listen, name)
-        if (before and before.address) != (after and after.address):
-            waiting.append(f"listen.{name}.address")
-    return waiting
 
 
 class Current:
@@ -79,9 +74,12 @@ class Current:
     def deadlines(self) -> Deadlines:
         return self.config.deadlines
 
-    def read_again(self) -> list[str]:
-        """Which keys must wait for the next start. Raises `ConfigError` and changes nothing."""
-        latter = self.plan.config()
+    def read_again(self) -> Config:
+        """For `use`. Raises `ConfigError`, and changes nothing."""
+        return self.plan.config()
+
+    def use(self, latter: Config) -> list[str]:
+        """Which keys must wait for the next start."""
         waiting = left_for_a_start(self.config, latter)
         self.config = latter
         self.access = Access(latter.rules)

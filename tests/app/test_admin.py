@@ -79,6 +79,7 @@ class Answers(SynchronousTestCase):
             self.reload,
             self.check_tokens,
             lambda: {"state": "/var/lib/annexd", "config": None},
+            self.address,
         )
 
     def reload(self) -> str:
@@ -86,14 +87,21 @@ class Answers(SynchronousTestCase):
             raise ConfigError(self.reload_error)
         return "/etc/annexd.toml"
 
+    async def address(self, git_directory: bytes) -> dict[str, str]:
+        return {"address": f"of {git_directory.decode()}"}
+
     async def check_tokens(self) -> None:
         self.checks += 1
 
-    def ask(self, kind: bytes) -> dict[str, object]:
-        answer = self.successResultOf(Deferred.fromCoroutine(self.control.answer(kind, {})))
+    def ask(self, kind: bytes, **fields: bytes) -> dict[str, object]:
+        named = {name.encode(): value for name, value in fields.items()}
+        answer = self.successResultOf(Deferred.fromCoroutine(self.control.answer(kind, named)))
         self.assertTrue(answer.endswith(b"}\n"))
         document: dict[str, object] = json.loads(answer)
         return document
+
+    def test_address(self) -> None:
+        self.assertEqual({"address": "of /srv/x"}, self.ask(b"address", repository=b"/srv/x"))
 
     def test_status(self) -> None:
         self.clock.advance(5)
