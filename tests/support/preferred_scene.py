@@ -219,7 +219,9 @@ class Expressions:
 
     def _balanced(self) -> str:
         kind = self._random.choice(("balanced", "fullybalanced", "sizebalanced", "fullysizebalanced"))
-        count = self._random.choice(("", "", ":1", ":2", ":3", ":9", ":0", ":lackingcopies"))
+        count = self._random.choice(
+            ("", "", ":1", ":2", ":3", ":9", ":0", ":lackingcopies", ":lackingcopies")
+        )
         return f"{kind}={self._random.choice(GROUPS[:3])}{count}"
 
     def _glob(self) -> str:
