@@ -28,11 +28,14 @@ class Logs(SynchronousTestCase):
             ["updatecluster"],
             ["group", "n1", "a"],
             ["group", "n1", "b"],
+            ["untrust", "n2"],
+            ["wanted", "n1", "include=*.a  or (copies=2)"],
+            ["required", "n2", "nothing"],
+            ["maxsize", "n2", "1.5kb"],
+            ["numcopies", "2"],
+            ["mincopies", "1"],
+            ["groupwanted", "a", "include=*"],
         ):
-            self.machine.annex(self.gateway, *command)
-        for command in (["untrust", "n2"], ["wanted", "n1", "a  or (b"], ["maxsize", "n2", "1.5kb"]):
-            self.machine.tries(self.gateway, *command)
-        for command in (["numcopies", "2"], ["mincopies", "1"], ["groupwanted", "a", "include=*"]):
             self.machine.annex(self.gateway, *command)
         self.machine.annex(self.gateway, "config", "--set", "annex.synccontent", "true")
 
@@ -43,6 +46,8 @@ class Logs(SynchronousTestCase):
         self.assertTrue(known.is_cluster_uuid(cluster))
         called = {(self.nodes[0], b"n1"), (self.nodes[1], b"n2"), (cluster, b"mine")}
         self.assertEqual({(each.uuid, each.name) for each in known.proxies[gateway]}, called)
+        self.assertEqual(known.preferred, {self.nodes[0]: b"include=*.a  or (copies=2)"})
+        self.assertEqual(known.required, {self.nodes[1]: b"nothing"})
         self.assertEqual(known.groups[self.nodes[0]], {b"a", b"b"})
         self.assertEqual(known.trust, {self.nodes[1]: Trust.UNTRUSTED})
         self.assertEqual(known.maxsizes, {self.nodes[1]: 1500})
