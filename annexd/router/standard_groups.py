@@ -25,7 +25,7 @@ _ARCHIVE = _or_last_resort(_NOT_ARCHIVED)
 STANDARD_GROUPS: Mapping[bytes, str] = MappingProxyType(
     {
         b"client": _CLIENT,
-        b"transfer": f"not (inallgroup=client and copies=client:2) and ({_CLIENT})",
+        b"transfer": _or_last_resort(f"not (inallgroup=client and copies=client:2) and ({_CLIENT})"),
         b"backup": _ALL,
         b"incrementalbackup": _or_last_resort(
             f"({_ALL}) and (not copies=backup:1) and (not copies=incrementalbackup:1)"

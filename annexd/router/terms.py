@@ -63,10 +63,14 @@ class Scene:
         ]
 
     @property
+    def counting(self) -> list[bytes]:
+        """Those whose copies count towards numcopies."""
+        return [uuid for uuid in self.copies if self.trust_of(uuid) is not Trust.UNTRUSTED]
+
+    @property
     def lacking(self) -> int:
-        """How many copies are missing; not counting those in untrusted repositories. May be below zero."""
-        counting = [uuid for uuid in self.copies if self.trust_of(uuid) is not Trust.UNTRUSTED]
-        return self.numcopies - len(counting)
+        """How many copies are missing; may be below zero."""
+        return self.numcopies - len(self.counting)
 
     def is_dead(self, uuid: bytes) -> bool:
         return self.knowledge.is_dead(uuid)
@@ -243,8 +247,8 @@ class Metadata(_Stable):
 @dataclass(frozen=True, slots=True)
 class Balanced:
     """
-    One of the ``count`` of a group (`None`: as many as copies are lacking)
-    that the key falls to, ``by_size`` those that are the emptiest.
+    One of the ``count`` of a group (`None`: as many as are needed beside the
+    copies outside of it) that the key falls to, ``by_size`` those that are the emptiest.
 
     With ``keeping`` what is present stays, and nobody wants what is in enough
     of the group.
@@ -260,19 +264,19 @@ class Balanced:
         return self.keeping
 
     def holds(self, scene: Scene) -> bool:
-        if self.keeping:
-            if Present().holds(scene):
-                return True
-            if (
-                self.count is not None
-                and len(scene.group(self.group).intersection(scene.copies)) >= self.count
-            ):
-                return False
-        return scene.uuid in self._chosen(scene)
-
-    def _chosen(self, scene: Scene) -> frozenset[bytes]:
         group = scene.group(self.group)
-        count = scene.lacking if self.count is None else self.count
+        if self.count is None:
+            enough = scene.lacking <= 0
+            count = scene.lacking + len(group.intersection(scene.counting))
+        else:
+            enough = len(group.intersection(scene.copies)) >= self.count
+            count = self.count
+        if self.keeping and Present().holds(scene):
+            return True
+        return not (self.keeping and enough) and scene.uuid in self._chosen(scene, count)
+
+    def _chosen(self, scene: Scene, count: int) -> frozenset[bytes]:
+        group = scene.group(self.group)
         holders, room = scene.question.holders, scene.room
         if self.by_size:
             candidates = balance.emptiest(group, scene.key, count, holders, room)

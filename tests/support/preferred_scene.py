@@ -183,7 +183,9 @@ class Expressions:
                 words.insert(place, self._random.choice(("and", "or", "not", "(", ")")))
             elif 0 < place < len(words):
                 del words[place]
-        return " ".join(words)
+        # What says nothing at all is not wanted by itself here, and wanted when git-annex sends it.
+        said = set(words) - {"and", "or", "not", "(", ")"}
+        return " ".join(words) if said else self.word()
 
     def word(self) -> str:
         r = self._random
@@ -219,7 +221,9 @@ class Expressions:
 
     def _balanced(self) -> str:
         kind = self._random.choice(("balanced", "fullybalanced", "sizebalanced", "fullysizebalanced"))
-        count = self._random.choice(("", "", ":1", ":2", ":3", ":9", ":0", ":lackingcopies"))
+        count = self._random.choice(
+            ("", "", ":1", ":2", ":3", ":9", ":0", ":lackingcopies", ":lackingcopies")
+        )
         return f"{kind}={self._random.choice(GROUPS[:3])}{count}"
 
     def _glob(self) -> str:
@@ -284,6 +288,17 @@ class Worlds:
             b"numcopies.log": b"1s %d\n" % r.choice((1, 1, 2, 3, 4)),
             b"cluster.log": self._cluster(),
         }
+
+    def standard(self) -> dict[bytes, bytes]:
+        """Everybody is in one of git-annex's own groups, and wants what that wants."""
+        texts = self.one()
+        groups = self._random.sample(GROUPS[2:], len(UUIDS))
+        texts[b"group.log"] = self._each(lambda: groups.pop() + self._random.choice(("", "", " g", " h")))
+        texts[b"preferred-content.log"] = self._each(
+            lambda: self._random.choice(("standard", "not not standard"))
+        )
+        texts[b"required-content.log"] = b""
+        return texts
 
     def _cluster(self) -> bytes:
         if self._random.random() < 0.5:
