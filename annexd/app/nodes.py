@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from annexd.app.access import Rights, Verdict, restricted
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
+from annexd.app.read_only import ReadOnlyNode
 from annexd.app.unusable import Unusable
 from annexd.client.p2p_address import AddressError, parse
 from annexd.errors import ConfigError, Unavailable
-from annexd.node import Condition, Node
+from annexd.node import Node
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Dialer
 from annexd.remotes.helper import HelperDialer
@@ -26,27 +26,6 @@ from annexd.remotes.url import Http, Local, P2PAnnex, Ssh, Unsupported, place_of
 from annexd.repo.local import Repository
 from annexd.router.configured import Remote
 from annexd.router.directory import Directory
-from annexd.store import Caller, Store
-
-
-class ReadOnly:
-    """A node that the gateway's git config says nothing may be changed in."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self.uuid = node.uuid
-        self.name = node.name
-        self.cost = node.cost
-        self.is_local = node.is_local
-        self.close = node.close
-
-    @property
-    def condition(self) -> Condition:
-        return self._node.condition
-
-    def store(self, caller: Caller) -> Store:
-        because = f"{self.name} is set to annex-readonly"
-        return restricted(self._node.store(caller), Verdict(Rights.READ_ONLY, because, because))
 
 
 class Nodes:
@@ -70,7 +49,12 @@ class Nodes:
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
-        return lambda remote, uuid: self._make(repository, remote, uuid)
+
+        def make(remote: Remote, uuid: bytes) -> Node:
+            node = self._make(repository, remote, uuid)
+            return ReadOnlyNode(node) if remote.read_only else node
+
+        return make
 
     async def close(self) -> None:
         """End what connections have in common; the nodes themselves are closed."""
@@ -88,7 +72,7 @@ class Nodes:
                 node = self._peer(repository, remote, uuid, self._dialer(repository, remote, uuid, place))
         except (ConfigError, Unavailable) as error:
             return Unusable(uuid, remote.name, str(error))
-        return ReadOnly(node) if remote.read_only else node
+        return node
 
     def _local(self, remote: Remote, uuid: bytes, place: Local) -> Node:
         if uuid != remote.uuid:

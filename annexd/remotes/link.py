@@ -4,9 +4,11 @@ all sessions, one request at a time on each.
 
 A peer that is dead or frozen costs one deadline, once.  Whoever misses an
 answer, or a connection, takes the link down: all who wait for one are told so
-at once, and so are all who come, until it is time to try again; then one of
-them is let through, and the others hear the same until it has an answer.  But
-where others have heard from the peer meanwhile, only the one request fails.
+at once, and so are all who come, until the peer has answered `Watch`, which
+tries it again from time to time.  When nobody has asked for long, it does not:
+then the first one to come is let through, and the others hear the same until
+he has an answer.  But where others have heard from the peer meanwhile, only
+the one request fails.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from typing import Callable
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from annexd.errors import AnnexdError, PeerLost, Stalled, Unavailable
+from annexd.errors import AnnexdError, PeerLost, Refused, Stalled, Unavailable
 from annexd.node import Condition
+from annexd.protocol.keys import Key
 from annexd.protocol.messages import Bypass
 from annexd.remotes.dialing import Dialer, Explain
 from annexd.remotes.pool import Connection, Idle
 from annexd.remotes.vitals import Backoff, Vitals
+from annexd.remotes.watch import Watch
 from annexd.sessions.ask import Peer
 from annexd.sessions.deadlines import Patience
 from annexd.sessions.handshake import introduce
@@ -35,6 +39,9 @@ _BYPASS = 2
 
 _CRAMPED_S = 5.0
 """A peer that serves some connections and takes no more is not asked for another one so soon."""
+
+_NOBODYS = Key.parse(b"WORM-s1-m0--annexd-asks")
+"""A key to ask for where any answer will do."""
 
 
 class Link:
@@ -62,6 +69,8 @@ class Link:
         self.patience = patience or Patience()
         self.vitals = Vitals(clock, random or Random(), time_of_day, backoff or Backoff())
         self.transfers = 0
+        self._watch = Watch(clock, self.vitals, self._look)
+        self._way: tuple[bytes, ...] = ()
         self._dialer = dialer
         self._most = most
         self._idle = Idle(clock, self.patience.idle)
@@ -83,9 +92,13 @@ class Link:
         `Unavailable`.  ``fresh``: not one that may have died unnoticed.
         """
         end = self.clock.seconds() + self.patience.answer
+        self._way = bypass
+        self._watch.wanted()
         while True:
             if self._closed:
                 raise Unavailable(f"{self.name} is not in use any more")
+            if self.vitals.down and self._watch.awake:
+                raise Unavailable(self.condition.reason)
             probing = self.vitals.admit()
             connection = None if probing or fresh else self._idle.take(bypass)
             if connection is not None:
@@ -126,6 +139,7 @@ class Link:
 
     def close(self) -> None:
         self._closed = True
+        self._watch.end()
         self._drop(f"{self.name} is not in use any more", set(self._used))
 
     # --- the pool ------------------------------------------------------
@@ -239,8 +253,22 @@ class Link:
 
     def _go_down(self, reason: str, silent: bool) -> None:
         self.vitals.failed(reason, silent)
+        self._watch.begin()
         # Transfers notice by themselves; and what is locked is locked, until its connection really ends.
         self._drop(reason, {connection for connection in self._used if connection.asking})
+
+    async def _look(self) -> None:
+        """Is it back?  To introduce itself is no proof of that, so it is asked something."""
+        if not self.vitals.admit():
+            return
+        connection = await self._open(self._way, True)
+        try:
+            await connection.peer.present(_NOBODYS)
+            self.answered(connection)
+        except Refused:
+            self.answered(connection)
+        finally:
+            self.give_back(connection)
 
     def _drop(self, reason: str, used: set[Connection]) -> None:
         """Tell all who wait for the peer, and those that ``used`` are in use by."""

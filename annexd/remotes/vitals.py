@@ -58,6 +58,11 @@ class Vitals:
     def down(self) -> bool:
         return self._down
 
+    @property
+    def pause(self) -> float:
+        """Seconds until it is time to try again."""
+        return max(0.0, self._retry_at - self._clock.seconds())
+
     def condition(self, busy: int) -> Condition:
         health, since, reason = self._health()
         return Condition(health, since, reason, busy, self._latency_s, self._bytes_per_s)

@@ -228,29 +228,35 @@ class Silence(LinkCase):
         self.assertEqual(self.node.condition.since, 1e9 + 32)
         self.assertEqual(self.dialer.living, [])
 
-    def test_all_who_come_are_told_at_once_and_one_may_try(self) -> None:
+    def test_all_who_come_are_told_at_once_until_it_is_back(self) -> None:
         self.assert_unavailable_after(31, self.ask())
         self.assert_unavailable(self.ask())
         self.clock.advance(1.01)
-        probe = self.ask()
-        self.assertNoResult(probe)
+        self.assertIn(b"CHECKPRESENT", self.dialer.script.hear())
         self.assert_unavailable(self.ask())
-        self.answer()
-        self.assertIs(self.successResultOf(probe), True)
+        self.answer(line=b"FAILURE\n")
         self.assert_health(Health.SLOW)
         self.ask_and_answer()
+        self.assertEqual(len(self.dialer.scripts), 2)
         self.clock.advance(61)
         self.assert_health(Health.UP)
         self.assertEqual((self.node.condition.reason, self.node.condition.since), ("", 1e9 + 92.01))
 
+    def test_that_it_refuses_is_an_answer_too(self) -> None:
+        self.assert_unavailable_after(31, self.ask())
+        self.clock.advance(1.01)
+        self.answer(line=b"ERROR not for you\n")
+        self.ask_and_answer()
+
     def test_the_next_try_comes_later_each_time(self) -> None:
         self.dialer.refusal = "nobody listens"
         moments = []
+        failures = 0
         for _ in range(400):
-            before = self.link.vitals._failures
             self.assert_unavailable(self.ask(), "far cannot be reached: nobody listens")
-            if self.link.vitals._failures > before:
+            if self.link.vitals._failures > failures:
                 moments.append(self.clock.seconds())
+                failures = self.link.vitals._failures
             self.clock.advance(1)
         pauses = [b - a for a, b in zip(moments, moments[1:], strict=False)]
         self.assertLessEqual(pauses[0], 2)
@@ -259,27 +265,55 @@ class Silence(LinkCase):
             self.assertLessEqual(pause, longest + 1)
         self.dialer.refusal = ""
         self.clock.advance(60)
+        self.answer()
         self.ask_and_answer()
         self.assert_health(Health.UP)
 
-    def test_a_probe_that_is_given_up_leaves_the_chance_to_the_next(self) -> None:
+    def test_a_try_that_fails_is_in_nobodys_way(self) -> None:
         self.assert_unavailable_after(31, self.ask())
         self.clock.advance(2)
+        for _ in range(31):
+            self.assert_unavailable(self.ask())
+            self.clock.advance(1)
+        self.assertEqual(self.dialer.living, [])
+        self.assert_health(Health.DOWN)
+        self.assertEqual(self.node.condition.since, 1e9 + 31, "it has been so since the first time")
+        self.clock.advance(2)
+        self.dialer.script.transport.loseConnection()
+        self.assert_health(Health.DOWN)
+        self.clock.advance(4)
+        self.answer()
+        self.ask_and_answer()
+
+    def test_who_comes_after_long_waits_for_it(self) -> None:
+        self.assert_unavailable_after(31, self.ask())
+        self.dialer.refusal = "nobody listens"
+        self.pass_time(1000)
+        self.dialer.refusal = ""
         probe = self.ask()
+        self.assertNoResult(probe)
+        self.assert_unavailable(self.ask())
         probe.cancel()
         self.failureResultOf(probe, CancelledError)
         self.ask_and_answer()
 
-    def test_a_probe_that_fails_takes_as_long_once_more(self) -> None:
+    def test_it_is_tried_rarely_when_nobody_asks(self) -> None:
         self.assert_unavailable_after(31, self.ask())
-        self.clock.advance(2)
-        probe = self.ask()
-        self.assertNoResult(probe)
-        self.clock.advance(31)
-        self.assert_unavailable(probe)
-        self.assert_unavailable(self.ask())
-        self.assert_health(Health.DOWN)
-        self.assertEqual(self.node.condition.since, 1e9 + 31, "it has been so since the first time")
+        self.dialer.refusal = "nobody listens"
+        self.pass_time(700)
+        failures = self.link.vitals._failures
+        self.pass_time(1800)
+        self.assertEqual(self.link.vitals._failures, failures + 2)
+        self.dialer.refusal = ""
+        while len(self.dialer.scripts) == 1:
+            self.pass_time(1)
+        self.assertLess(self.clock.seconds(), 3500)
+        self.answer()
+        self.assert_health(Health.SLOW)
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
 
     def test_who_does_not_introduce_himself(self) -> None:
         self.dialer.silent = True
@@ -292,6 +326,7 @@ class Silence(LinkCase):
         self.assertEqual(self.dialer.living, [])
         self.dialer.silent = False
         self.clock.advance(1)
+        self.answer()
         self.ask_and_answer()
 
     def test_a_stranger(self) -> None:

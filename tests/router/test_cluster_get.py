@@ -137,9 +137,10 @@ class NextHolder(ClusterCase):
 
     def test_the_log_is_not_touched_while_the_content_arrives(self) -> None:
         self.one.shelf.content.clear()
-        self.scene.log.known[KEY] = {b"n1", b"n2"}
+        self.scene.log.known[KEY] = {b"n2"}
         uploading = self.scene.session()
         writer = self.result(uploading.write(KEY, b""))
+        self.scene.log.known[KEY] = {b"n1", b"n2"}
         self.assertEqual(self.get(self.scene.session()), _WHOLE)
         self.assertEqual(self.scene.log.news, [])
         self.result(writer.close())

@@ -26,12 +26,16 @@ class Cluster:
     def add_node(self, name: str, url: str | None = None, *, member: bool = True) -> Path:
         """A node on this machine's disk, reached by ``url`` (``{path}`` is its path); else by its path."""
         node = self.host.new(str(self.gateway.parent / name), bare=True)
+        self.attach(name, node, (url or "{path}").format(path=node), member=member)
+        return node
+
+    def attach(self, name: str, node: Path, url: str, *, member: bool = True) -> None:
+        """A repository that exists already."""
         self.nodes[name] = node
-        self.host.git(self.gateway, "remote", "add", name, (url or "{path}").format(path=node))
+        self.host.git(self.gateway, "remote", "add", name, url)
         self.host.git(self.gateway, "config", f"remote.{name}.annex-uuid", self.host.uuid(node).decode())
         setting = ("annex-cluster-node", CLUSTER) if member else ("annex-proxy", "true")
         self.host.git(self.gateway, "config", f"remote.{name}.{setting[0]}", setting[1])
-        return node
 
     def make(self) -> None:
         self.host.annex(self.gateway, "initcluster", CLUSTER)

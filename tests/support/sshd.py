@@ -119,6 +119,10 @@ class Sshd:
         """The processes that serve connections, and what runs in them."""
         return [] if self._process is None else descendants(self._process.pid)
 
+    def processes(self) -> list[int]:
+        """The same, and the sshd itself."""
+        return [] if self._process is None else [self._process.pid, *self.sessions()]
+
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is None:
