@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Callable
 
 from annexd.app.estate import Estate, EstateWishes
@@ -11,6 +12,7 @@ from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.cluster import Cluster
 from annexd.router.limits import Limits
+from annexd.router.ports import Wishes
 from annexd.router.proxied import ProxiedNode
 from annexd.store import Caller
 
@@ -49,7 +51,7 @@ class Proxying:
         names = (*estate.names(uuid), uuid.decode("ascii", "backslashreplace"))
         ours = Caller(repository.uuid, caller.name)  # to the nodes the gateway is the client
         if estate.is_cluster(uuid):
-            cluster = self._cluster(estate, repository, uuid, ours)
+            cluster = self.cluster(estate, repository, uuid, ours)
             return Seat(cluster, names, cluster.bypass)
         way = estate.way_to(uuid)
         if way is None:
@@ -64,12 +66,25 @@ class Proxying:
         )
         return Seat(node, names)
 
-    def _cluster(self, estate: Estate, repository: Repository, uuid: bytes, caller: Caller) -> Cluster:
+    @property
+    def estates(self) -> Mapping[bytes, Estate]:
+        """Of the gateways that somebody came to, by their git directories."""
+        return self._estates
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits()
+
+    def wishes(self, estate: Estate, repository: Repository) -> Wishes:
+        return EstateWishes(estate, repository)
+
+    def cluster(self, estate: Estate, repository: Repository, uuid: bytes, caller: Caller) -> Cluster:
+        """A cluster that the gateway serves, for one session."""
         return Cluster(
             uuid,
             lambda bypass: estate.ways(uuid, bypass),
             Whereabouts(repository),
-            EstateWishes(estate, repository),
+            self.wishes(estate, repository),
             caller,
             self._reactor,
             uploads=estate.uploads,
