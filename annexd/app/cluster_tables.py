@@ -122,8 +122,8 @@ def _repaired(found: dict[str, Any]) -> Iterator[str]:
     yield f"{how}{looked}, in {duration(found['seconds'])}"
     for node in found["nodes"]:
         yield f"  {node['name']} {would} {node['copies']} keys, {size(node['bytes'])}"
-    if found["error"]:
-        yield found["error"]
+    if found["trouble"]:
+        yield found["trouble"]
     if found["failures"]:
         yield f"{found['failures']} could not be completed:"
         for reason in found["reasons"]:

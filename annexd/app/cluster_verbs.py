@@ -62,7 +62,7 @@ def _add_repair(repair: argparse.ArgumentParser) -> None:
     repair.add_argument(
         "--ask",
         action="store_true",
-        help="ask nodes on other machines, too, whether they have what the log says",
+        help="ask nodes on other machines, too, whether they have what the log has",
     )
     repair.add_argument("--jobs", metavar="N", type=_jobs, help="keys at once; by default annex.jobs, or 8")
     repair.add_argument("--stop", action="store_true", help="end the repair that is under way")

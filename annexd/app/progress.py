@@ -67,7 +67,7 @@ class Progress:
         seconds = self._clock.seconds() - self._since if self._seconds is None else self._seconds
         return {
             "state": self._state,
-            "error": clean(self._error),
+            "trouble": clean(self._error),
             "dry_run": self.dry_run,
             "keys": self.keys,
             "lacking": self.lacking,

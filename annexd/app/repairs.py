@@ -1,4 +1,4 @@
-"""`annexd cluster repair`: work that goes on in the daemon while nobody waits for it, one for each cluster."""
+"""`annexd cluster repair`: work in the daemon that goes on when nobody waits for it."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Repairs:
         self._running.pop(order.what, None)
         if not isinstance(result, Failure):
             progress.end("done")
-        elif result.check(CancelledError) is not None:
+        elif isinstance(result.value, CancelledError):
             progress.end("stopped")
         elif isinstance(result.value, AnnexdError):
             progress.end("failed", str(result.value))

@@ -93,7 +93,7 @@ class Survey:
     async def _cluster(self, uuid: bytes) -> dict[str, Any]:
         plan = self._estate.plan(uuid)
         here = self._estate.uuid
-        gateways = [{**self._named(here), "before": None, "cost": 0.0, "remote": None, "links": []}]
+        gateways = [{**self._named(here), "before": None, "cost": 0.0, "remote": None}]
         nodes = [await self._leaf(leaf) for leaf in plan.tree.shares.get(here, ())]
         for stop in plan.tree.stops.values():
             gateways.append(self._gateway(uuid, plan, stop))

@@ -29,7 +29,7 @@ def members_after(text: bytes, cluster: bytes, here: Here, entries: Entries) -> 
 
 
 def _names_here(here: Here, entries: Entries) -> dict[bytes, set[str]]:
-    """How this gateway calls, or has called, its own nodes: others list them by such a name with theirs before it."""
+    """How this gateway calls, or has called, its own nodes: others have a name of theirs in front of it."""
     names: dict[bytes, set[str]] = {}
     for node in here.nodes:
         names.setdefault(node.uuid, set()).add(node.name)
