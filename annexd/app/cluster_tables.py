@@ -75,6 +75,8 @@ def _rows(rows: list[tuple[str, ...]]) -> list[str]:
 def _state(place: dict[str, Any], now: float) -> str:
     """As in ``down for 3m10s``; what is behind other gateways is not known."""
     if "health" not in place:
+        if not place.get("way", True):
+            return "no way"
         return "-" if place["cost"] else "here"
     if place["health"] == "up":
         latency = place["latency"]

@@ -17,6 +17,7 @@ from annexd.router.errands import Errands
 from annexd.router.limits import Limits
 from annexd.router.routes import Plan
 from annexd.router.tree import Leaf, Stop
+from annexd.router.weights import DOWN_COST
 from annexd.store import Caller
 
 _QUICK_S = 3.0
@@ -54,7 +55,7 @@ class Survey:
             "description": clean(estate.knowledge.descriptions.get(estate.uuid, b"")),
             "counted": counts.whole,
             "clusters": [await self._cluster(uuid) for uuid in sorted(asked, key=estate.describe)],
-            "proxied": [await self._own_node(remote, remote.cost) for remote in single],
+            "proxied": [await self._own_node(remote, {"cost": remote.cost}) for remote in single],
         }
 
     def _single(self, members: Collection[bytes]) -> Iterable[Remote]:
@@ -93,7 +94,7 @@ class Survey:
     async def _cluster(self, uuid: bytes) -> dict[str, Any]:
         plan = self._estate.plan(uuid)
         here = self._estate.uuid
-        gateways = [{**self._named(here), "before": None, "cost": 0.0, "remote": None}]
+        gateways = [{**self._itself(), "before": None, "cost": 0.0, "remote": None}]
         nodes = [await self._leaf(leaf) for leaf in plan.tree.shares.get(here, ())]
         for stop in plan.tree.stops.values():
             gateways.append(self._gateway(uuid, plan, stop))
@@ -103,7 +104,7 @@ class Survey:
             "uuid": clean(uuid),
             "listed": bool(self._estate.names(uuid)),
             "gateways": gateways,
-            "nodes": nodes,
+            "nodes": sorted(nodes, key=lambda node: (node["cost"], node["name"])),
             "unreached": [self._named(node) for node in sorted(plan.unreached)],
         }
 
@@ -114,23 +115,24 @@ class Survey:
         return {
             **self._named(stop.gateway),
             "before": clean(stop.before),
-            "cost": stop.cost,
+            **_cost(stop.cost, stop.down),
             "remote": None if remote is None else clean(remote.name),
             **({} if remote is None else _condition(self._estate.node(remote, cluster))),
         }
 
     async def _leaf(self, leaf: Leaf) -> dict[str, Any]:
+        cost = _cost(leaf.cost, leaf.down)
         if leaf.gateway == self._estate.uuid:
             remote = next(r for r in self._estate.configured.remotes if r.name == leaf.name)
-            return await self._own_node(remote, leaf.cost)
-        return {**self._known(leaf.node), "gateway": clean(leaf.gateway), "cost": leaf.cost, "remote": None}
+            return await self._own_node(remote, cost)
+        return {**self._known(leaf.node), "gateway": clean(leaf.gateway), **cost, "remote": None}
 
-    async def _own_node(self, remote: Remote, cost: float) -> dict[str, Any]:
+    async def _own_node(self, remote: Remote, cost: dict[str, Any]) -> dict[str, Any]:
         node = self._estate.node(remote, remote.uuid)
         return {
             **self._known(remote.uuid),
             "gateway": clean(self._estate.uuid),
-            "cost": cost,
+            **cost,
             "remote": clean(remote.name),
             **_condition(node),
             **await disk_of(node, self._repository.workers.disk),
@@ -146,8 +148,17 @@ class Survey:
             "maxsize": self._estate.knowledge.maxsizes.get(uuid),
         }
 
+    def _itself(self) -> dict[str, Any]:
+        described = self._estate.knowledge.descriptions.get(self._estate.uuid) or b"this one"
+        return {"name": clean(described), "uuid": clean(self._estate.uuid)}
+
     def _named(self, uuid: bytes) -> dict[str, Any]:
         return {"name": clean(self._estate.describe(uuid)), "uuid": clean(uuid)}
+
+
+def _cost(cost: float, down: bool) -> dict[str, Any]:
+    """``way`` is false where everything that leads there is known to be down."""
+    return {"cost": cost % DOWN_COST, "way": not down}
 
 
 def _condition(node: Node) -> dict[str, Any]:

@@ -152,6 +152,77 @@ class Update(CommandScene):
         self.assertIn("sp is proxied\n", said)
 
 
+class TwoGateways(CommandScene):
+    """Each is a remote of the other, as `git annex extendcluster` leaves it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.other = Cluster(self.host, self.host.new("other", bare=True))
+        self.other.add_node("m1")
+        self.other.add_node("m2")
+        self.host.git(self.other.gateway, "config", f"annex.cluster.{CLUSTER}", self.cluster.uuid.decode())
+        self._link(self.served, "there", self.other.gateway)
+        self._link(self.other.gateway, "here", self.served)
+        self.exchange()
+
+    def _link(self, gateway: Path, name: str, neighbour: Path) -> None:
+        # git-annex knows nodes behind its remotes only where these are not on its disks
+        self.host.git(gateway, "remote", "add", name, f"ssh://{name}.invalid{neighbour}")
+        self.host.git(gateway, "config", f"remote.{name}.annex-uuid", self.host.uuid(neighbour).decode())
+        cluster = self.cluster.uuid.decode()
+        self.host.git(gateway, "config", f"remote.{name}.annex-cluster-gateway", cluster)
+
+    def exchange(self) -> None:
+        """What each of them knows."""
+        for gateway, name in ((self.served, "there"), (self.other.gateway, "here")):
+            source = self.served if name == "here" else self.other.gateway
+            self.host.git(gateway, "fetch", "-q", source, f"+git-annex:refs/remotes/{name}/git-annex")
+            self.host.annex(gateway, "merge", "-q")
+
+    def test_as_git_annex_does(self) -> None:
+        """One of them is stock; what git-annex would write here is what was written here."""
+        self.host.annex(self.other.gateway, "updatecluster")
+        self.exchange()
+        said = self.say("cluster", "update", self.served)
+        self.assertEqual(set(said.splitlines()), {"there-m1 is proxied", "there-m2 is proxied"})
+        ours = self.log("cluster.log"), self.log("proxy.log")
+        ((_, *members),) = ours[0]
+        names = {*self.cluster.nodes} | {*self.other.nodes}
+        self.assertEqual(len(members), len(names))
+        self._assert_drawn()
+        self.server.stop()
+        self.host.annex(self.served, "updatecluster")
+        self.assertEqual((self.log("cluster.log"), self.log("proxy.log")), ours)
+
+    def test_edits_at_once(self) -> None:
+        """Neither of two edits undoes the other, though the newer line wins; and then all is settled."""
+        self.host.annex(self.other.gateway, "updatecluster")
+        self.cluster.add_node("n4")
+        self.say("cluster", "update", self.served)
+        self.exchange()
+        self.assertEqual(len({name for name, *_ in self.log("cluster.log")}), 1)
+        self.say("cluster", "update", self.served)
+        ((_, *members),) = self.log("cluster.log")
+        self.assertEqual(len(members), 6)
+        self.assertEqual(self.say("cluster", "update", self.served), "nothing to do\n")
+        self.exchange()
+        self.host.annex(self.other.gateway, "updatecluster")
+        self.exchange()
+        self.assertEqual(self.say("cluster", "update", self.served), "nothing to do\n")
+        lines = {line[0]: line[1:] for line in self.log("proxy.log")}
+        self.assertEqual(len(lines[self.uuid]), 7)
+
+    def _assert_drawn(self) -> None:
+        (gateway,) = self.document("cluster", "status", self.served)["gateways"]
+        (cluster,) = gateway["clusters"]
+        self.assertEqual([one["remote"] for one in cluster["gateways"]], [None, "there"])
+        self.assertEqual(
+            {node["name"]: node["gateway"] == gateway["uuid"] for node in cluster["nodes"]},
+            {"n1": True, "n2": True, "n3": True, "there-m1": False, "there-m2": False},
+        )
+        self.assertRegex(self.say("cluster", "status"), r"\n    gateway there +down .*\n      there-m1 ")
+
+
 class Repair(CommandScene):
     def test_an_emptied_node(self) -> None:
         keys = self.put(*(content_of(number, 70_000) for number in range(40)))
