@@ -19,8 +19,8 @@ from annexd.repo.disks import refusing
 from annexd.repo.git import Git
 from annexd.repo.local import Repository
 
-_AT_ONCE = 500
-"""About 20 ms of a thread, in which others wait for the log."""
+_AT_ONCE = 200
+"""About 15 ms of a thread, in which others wait for the log."""
 
 _LOG = b".log"
 _POINTER = b"/annex/objects/"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.support.annex import objects
 from tests.support.gateways import CLUSTER, Cluster
 from tests.support.load import content_of, key_of
 from tests.support.p2p import Dialogue, shell_command
-from tests.support.processes import run_code
+from tests.support.processes import run_code, start, until
 from tests.support.programs import annexd_program
 from tests.support.scenes import Scene
 
@@ -251,6 +252,30 @@ class Repair(CommandScene):
         again = self.document("cluster", "repair", self.served)
         self.assertEqual((again["state"], again["keys"], again["lacking"]), ("done", 41, 0))
         self.assertIn("0 of them lacking", self.say("cluster", "repair", self.served, "--stop"))
+
+    def test_it_goes_on_by_itself(self) -> None:
+        """Whoever watches it goes away, then the daemon stops; and the next one does the rest."""
+        keys = self.put(*(content_of(number, 3_000_000) for number in range(30)), node="n1")
+        daemon = self.annexd().daemon
+        argv = (annexd_program("annexd"), "cluster", "repair", self.served, "--jobs", "1")
+        watching = start(*argv, *daemon.socket_option, cwd=self.directory, env=daemon.env)
+        until(lambda: bool(objects(self.cluster.nodes["n3"])), "the repair has begun", 20)
+        watching.send_signal(signal.SIGINT)
+        said, _ = watching.communicate(timeout=20)
+        self.assertEqual(watching.returncode, 130, said)
+        self.assertIn(b"goes on in the daemon", said)
+        before = len(objects(self.cluster.nodes["n2"]))
+        until(lambda: len(objects(self.cluster.nodes["n2"])) > before, "it goes on", 20)
+        self.assertEqual(daemon.stop(), 0)
+        self.assertIn("stopped, ", daemon.said())
+        self.assertLess(len(objects(self.cluster.nodes["n2"])), len(keys))
+        daemon.start()
+        self.say("cluster", "repair", self.served)
+        for name in ("n2", "n3"):
+            node = self.cluster.nodes[name]
+            self.assertEqual(len(objects(node)), len(keys))
+            self.assertEqual(self.host.annex(node, "fsck", "--all", "--fast", "--quiet").strip(), b"")
+        self.assertEqual(self.cluster.logged(keys[-1]), {"n1", "n2", "n3"})
 
     def test_what_cannot_be_done(self) -> None:
         """A node is gone, and of one key the only copy is bad."""
