@@ -194,6 +194,15 @@ class SecondTries(unittest.TestCase):
         (again,) = ways.plan(CLUSTER, targets=frozenset((N1,)), avoid=found).branches
         self.assertEqual(again.name, "b")
 
+    def test_a_gateway_behind_one_without_nodes(self) -> None:
+        """First the last link is suspected; when that did not help, the one before it."""
+        nodes: dict[bytes, dict[str, bytes]] = {ME: {}, A: {"n1": N1}, B: {}, C: {"n2": N2}}
+        ways = routes(nodes, {ME: {"a": A}, A: {"b": B}, B: {"c": C}, C: {}})
+        one = suspects(ways.plan(CLUSTER), (N1,))
+        self.assertEqual(one, {(B, C)})
+        again = ways.plan(CLUSTER, targets=frozenset((N2,)), avoid=one)
+        self.assertEqual(suspects(again, (N1,)), {(A, B)})
+
     def test_nothing_is_suspected_when_all_went_well(self) -> None:
         self.assertEqual(suspects(routes(*RING).plan(CLUSTER), (N1, N2, N3, N4)), frozenset())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.support.gateway_net import Net, TooMany, Upload, all_stock, gateway
-from tests.support.gateway_nets import break_edges, random_net, randoms
+from tests.support.gateway_nets import break_edges, random_net, randoms, spoil
 
 ENTRY = gateway(1)
 _LINKS = [0.7, 1.5, 3.0]
@@ -72,6 +72,8 @@ def check_mixed(case: unittest.SynchronousTestCase, random: Random, gateways: in
     net = small(random, gateways, dashes)
     net.update(random.choices([*net.nodes], k=random.randrange(1, 2 * gateways + 1)), random.random() < 0.5)
     net.update(random.choices([*net.nodes], k=random.randrange(gateways + 1)), random.random() < 0.5)
+    if random.random() < 0.5:
+        spoil(random, net)
     everyone = sorted(net.nodes)
     net.stock = frozenset(random.sample(everyone, random.randrange(gateways + 1)))
     net.unheard = {at: frozenset(random.sample(everyone, random.randrange(gateways))) for at in everyone}
@@ -88,12 +90,12 @@ def check_mixed(case: unittest.SynchronousTestCase, random: Random, gateways: in
 
 
 class Uploads(unittest.TestCase):
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=6, deadline=None)
     @given(randoms(), st.integers(1, 50), st.integers(0, 500))
     def test_once_each_and_linear(self, random: Random, gateways: int, nodes: int) -> None:
         check_large(self, random, gateways, nodes)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(randoms(), st.integers(1, 7))
     def test_once_each_by_what_the_lists_say(self, random: Random, gateways: int) -> None:
         """From names alone, with more tries where they mislead."""
@@ -102,24 +104,24 @@ class Uploads(unittest.TestCase):
         net.tries = 5
         check_once(self, net)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(randoms(), st.integers(1, 8))
     def test_around_own_links_that_are_down(self, random: Random, gateways: int) -> None:
         check_own_links_down(self, random, gateways)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(randoms(), st.integers(1, 12), st.integers(0, 40))
     def test_links_that_fail_elsewhere(self, random: Random, gateways: int, nodes: int) -> None:
         check_broken(self, random, gateways, nodes)
 
 
 class Mixed(unittest.TestCase):
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(randoms(), st.integers(1, 6))
     def test_never_more_than_git_annex_alone(self, random: Random, gateways: int) -> None:
         check_mixed(self, random, gateways, dashes=False)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(randoms(), st.integers(1, 6))
     def test_with_names_that_tell_nothing(self, random: Random, gateways: int) -> None:
         check_mixed(self, random, gateways, dashes=True)
