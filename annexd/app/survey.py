@@ -16,7 +16,7 @@ from annexd.router.configured import Remote
 from annexd.router.errands import Errands
 from annexd.router.limits import Limits
 from annexd.router.routes import Plan
-from annexd.router.tree import Leaf, Stop
+from annexd.router.tree import Stop
 from annexd.router.weights import DOWN_COST
 from annexd.store import Caller
 
@@ -95,10 +95,11 @@ class Survey:
         plan = self._estate.plan(uuid)
         here = self._estate.uuid
         gateways = [{**self._itself(), "before": None, "cost": 0.0, "remote": None}]
-        nodes = [await self._leaf(leaf) for leaf in plan.tree.shares.get(here, ())]
+        nodes = [await self._node(plan, here, node) for node in plan.tree.shares.get(here, ())]
         for stop in plan.tree.stops.values():
             gateways.append(self._gateway(uuid, plan, stop))
-            nodes += [await self._leaf(leaf) for leaf in plan.tree.shares.get(stop.gateway, ())]
+            shares = plan.tree.shares.get(stop.gateway, ())
+            nodes += [await self._node(plan, stop.gateway, node) for node in shares]
         return {
             "name": clean(self._estate.describe(uuid)),
             "uuid": clean(uuid),
@@ -110,7 +111,8 @@ class Survey:
 
     def _gateway(self, cluster: bytes, plan: Plan, stop: Stop) -> dict[str, Any]:
         remote = next(
-            (r for r in self._estate.configured.remotes if r.name == plan.tree.first.get(stop.gateway)), None
+            (r for r in self._estate.configured.remotes if r.name == plan.tree.remotes.get(stop.gateway)),
+            None,
         )
         return {
             **self._named(stop.gateway),
@@ -120,12 +122,14 @@ class Survey:
             **({} if remote is None else _condition(self._estate.node(remote, cluster))),
         }
 
-    async def _leaf(self, leaf: Leaf) -> dict[str, Any]:
-        cost = _cost(leaf.cost, leaf.down)
-        if leaf.gateway == self._estate.uuid:
-            remote = next(r for r in self._estate.configured.remotes if r.name == leaf.name)
+    async def _node(self, plan: Plan, gateway: bytes, uuid: bytes) -> dict[str, Any]:
+        total = plan.tree.shares[gateway][uuid]
+        cost = _cost(total, total >= DOWN_COST)
+        if gateway == self._estate.uuid:
+            name = plan.tree.remotes[uuid]
+            remote = next(r for r in self._estate.configured.remotes if r.name == name)
             return await self._own_node(remote, cost)
-        return {**self._known(leaf.node), "gateway": clean(leaf.gateway), **cost, "remote": None}
+        return {**self._known(uuid), "gateway": clean(gateway), **cost, "remote": None}
 
     async def _own_node(self, remote: Remote, cost: dict[str, Any]) -> dict[str, Any]:
         node = self._estate.node(remote, remote.uuid)
