@@ -25,9 +25,11 @@ from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
 from annexd.app.proxying import Proxying
 from annexd.app.reception import Reception
+from annexd.app.repairs import Repairs
 from annexd.app.shell import Shell
 from annexd.app.ssh_listener import SshListener
 from annexd.app.state import state_directory
+from annexd.app.steward import Steward
 from annexd.app.token_file import TokenFile
 from annexd.app.tokens import Tokens
 from annexd.flow.workers import ThreadedWorkers
@@ -72,6 +74,8 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     )
     nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ)
     proxying = Proxying(reactor, directory, nodes, lambda: current.config.nodes, environ)
+    repairs = Repairs(reactor, directory, proxying)
+    steward = Steward(reactor, directory, proxying, repairs, lambda: current.config.served)
     host = Host(reactor, directory, sessions, current, proxying)
     shell = Shell(host)
     anteroom = Anteroom(lambda: current.config.daemon.max_unauthenticated)
@@ -108,6 +112,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
                 SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
+            background=(repairs,),
         ),
     )
     control = Control(
@@ -118,7 +123,8 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         made.reload,
         tokens.check,
         lambda: _where(state, current),
-        Neighbours(lambda: current.config, state, workers.disk).address,
+        {**steward.requests, b"address": Neighbours(lambda: current.config, state, workers.disk).answer},
+        steward.ailing,
     )
     return made
 

@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from annexd.app.unusable import Unusable
+from annexd.errors import Refused
 from annexd.node import Health, Node
 from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.configured import Configured, Remote
-from annexd.router.inference import infer
+from annexd.router.inference import Entries, infer, rank
 from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
 from annexd.router.metadata import current
 from annexd.router.ports import Way, Wish
@@ -59,6 +60,10 @@ class Estate:
 
     # --- what there is ---------------------------------------------------------
 
+    def forget(self) -> None:
+        """What was read a moment ago has been changed since."""
+        self._read_at = float("-inf")
+
     async def refresh(self, repository: Repository) -> None:
         """Notice what has changed; at most once a second, as sessions ask for it often."""
         stamp = repository.parts.stamp
@@ -80,21 +85,21 @@ class Estate:
 
     def _draw(self) -> None:
         """The network, from what is known now."""
-        clusters = {uuid: name for name, uuid in self.configured.clusters.items()}
         knowledge = self.knowledge
         members = {uuid: knowledge.members(uuid) for uuid in knowledge.clusters}
-        entries = {
-            gateway: [(one.uuid, os.fsdecode(one.name)) for one in proxied]
-            for gateway, proxied in knowledge.proxies.items()
-        }
-        here = Here(self.uuid, self._attached(clusters), self._neighbours(), clusters)
-        self.routes = Routes(infer(here, entries, members))
+        here = self._here(lambda remote: self.lists(remote.uuid, remote.name))
+        self.routes = Routes(infer(here, entries_of(knowledge), members))
         used = set(self.configured.remotes)
         for key in [key for key in self._nodes if key[0] not in used]:
             self._nodes.pop(key).close()
 
-    def _attached(self, clusters: Mapping[bytes, str]) -> tuple[Attached, ...]:
-        return tuple(
+    def intended(self) -> Here:
+        """This gateway as the git config has it, whether proxy.log says so yet or not."""
+        return self._here(lambda remote: True)
+
+    def _here(self, usable: Callable[[Remote], bool]) -> Here:
+        clusters = {uuid: name for name, uuid in self.configured.clusters.items()}
+        attached = tuple(
             Attached(
                 remote.uuid,
                 remote.name,
@@ -102,8 +107,9 @@ class Estate:
                 frozenset(uuid for uuid, name in clusters.items() if name in remote.node_of),
             )
             for remote in self.configured.remotes
-            if remote.proxied and self.lists(remote.uuid, remote.name)
+            if remote.proxied and usable(remote)
         )
+        return Here(self.uuid, attached, self._neighbours(), clusters)
 
     def _neighbours(self) -> tuple[Neighbour, ...]:
         return tuple(
@@ -115,6 +121,39 @@ class Estate:
     def neighbours(self) -> tuple[str, ...]:
         """The remotes that are other gateways of our clusters."""
         return tuple(remote.name for remote in self.configured.remotes if remote.gateway_of)
+
+    def describe(self, uuid: bytes) -> str:
+        """What a repository or a cluster is called here, for people."""
+        if uuid == self.uuid:
+            return "this gateway"
+        own = [remote.name for remote in self.configured.remotes if remote.uuid == uuid]
+        own += [name for name, cluster in self.configured.clusters.items() if cluster == uuid]
+        names = own or self.names(uuid)
+        if names:
+            return min(names, key=rank)
+        return (self.knowledge.descriptions.get(uuid) or uuid).decode("utf-8", "replace")
+
+    def cluster_called(self, name: str) -> bytes:
+        """By its name, or its UUID; without either the only one.  Raises `Refused`."""
+        clusters = self.configured.clusters
+        if not clusters:
+            raise Refused("the repository is no gateway of a cluster; see `git annex initcluster`")
+        if not name and len(set(clusters.values())) == 1:
+            return next(iter(clusters.values()))
+        known = ", ".join(sorted(clusters))
+        if not name:
+            raise Refused(f"the gateway has several clusters, so say which: {known}")
+        for called, uuid in clusters.items():
+            if name in (called, uuid.decode("ascii", "replace")):
+                return uuid
+        raise Refused(f"the gateway has no cluster {name}, but {known}")
+
+    def known_nodes(self) -> Mapping[Remote, list[Node]]:
+        """Those that were used so far, by their remotes; behind a gateway there may be several."""
+        found: dict[Remote, list[Node]] = {}
+        for (remote, _), node in self._nodes.items():
+            found.setdefault(remote, []).append(node)
+        return found
 
     # --- what is proxied ---------------------------------------------------------
 
@@ -182,6 +221,14 @@ class Estate:
             if former is None or (quality.up and not former.up):
                 qualities[remote.name] = quality
         return Weights(qualities)
+
+
+def entries_of(knowledge: Knowledge) -> Entries:
+    """proxy.log, as those read it who infer from it."""
+    return {
+        gateway: [(one.uuid, os.fsdecode(one.name)) for one in proxied]
+        for gateway, proxied in knowledge.proxies.items()
+    }
 
 
 class EstateWishes:

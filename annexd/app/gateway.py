@@ -43,6 +43,13 @@ class Attendant(Protocol):
         """Nobody is inside any more."""
 
 
+class Background(Protocol):
+    """Something that uses repositories though nobody is inside."""
+
+    async def stop(self) -> None:
+        """Called off, and over."""
+
+
 class Listener(Protocol):
     """A way in for peers, beside the unix socket."""
 
@@ -83,6 +90,7 @@ class Parts:
 
     listeners: Sequence[Listener] = ()
     attendants: Sequence[Attendant] = ()
+    background: Sequence[Background] = ()
 
 
 class Gateway(Service):
@@ -237,6 +245,8 @@ class Gateway(Service):
             self._heed(number, self._hurry)
         parts.notify.stopping()
         await self._stop_listening()
+        for work in parts.background:
+            await _whatever_happens(work, work.stop())
         if len(parts.sessions):
             seconds = parts.current.deadlines.drain
             _log.info(
@@ -278,14 +288,14 @@ class Gateway(Service):
             await _whatever_happens(listener, listener.stop())
 
 
-async def _whatever_happens(listener: Listener, act: Awaitable[None]) -> None:
+async def _whatever_happens(part: Listener | Background, act: Awaitable[None]) -> None:
     """A bug there must not keep the repositories from being closed."""
     try:
         await act
     except CancelledError:
         raise
     except Exception:
-        _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
+        _log.failure("stopping {part}", part=type(part).__name__)
 
 
 def _raise_descriptor_limit() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from annexd.app.config import Config
 from annexd.app.invitations import known_addresses, label
@@ -27,6 +27,10 @@ class Neighbours:
         where somebody may want to change that.  Raises `ConfigError`.
         """
         return await self._pool.run(_address, self._config(), self._state, git_directory)
+
+    async def answer(self, fields: Mapping[bytes, bytes]) -> dict[str, str]:
+        """The same for who asks through the socket."""
+        return await self.address(fields.get(b"repository", b""))
 
 
 def _address(config: Config, state: str, git_directory: bytes) -> dict[str, str]:

@@ -20,6 +20,8 @@ from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.cluster import Cluster
 from annexd.router.directory import Directory, Visit
+from annexd.router.limits import Limits
+from annexd.router.ports import Wishes
 from annexd.router.proxied import ProxiedNode
 from annexd.store import Caller
 
@@ -106,7 +108,7 @@ class Proxying:
         names = (*estate.names(uuid), uuid.decode("ascii", "backslashreplace"))
         ours = Caller(repository.uuid, caller.name)  # to the nodes the gateway is the client
         if estate.is_cluster(uuid):
-            cluster = self._cluster(estate, repository, uuid, ours)
+            cluster = self.cluster(estate, repository, uuid, ours)
             return Seat(cluster, names, cluster.bypass)
         way = estate.way_to(uuid)
         if way is None:
@@ -116,21 +118,34 @@ class Proxying:
             Whereabouts(repository),
             ours,
             self._reactor,
-            limits=self._settings().limits,
+            limits=self.limits,
         )
         return Seat(node, names)
 
-    def _cluster(self, estate: Estate, repository: Repository, uuid: bytes, caller: Caller) -> Cluster:
+    @property
+    def estates(self) -> Mapping[bytes, Estate]:
+        """Of the gateways that somebody came to, by their git directories."""
+        return self._estates
+
+    @property
+    def limits(self) -> Limits:
+        return self._settings().limits
+
+    def wishes(self, estate: Estate, repository: Repository) -> Wishes:
+        return EstateWishes(estate, repository)
+
+    def cluster(self, estate: Estate, repository: Repository, uuid: bytes, caller: Caller) -> Cluster:
+        """A cluster that the gateway serves, for one session."""
         return Cluster(
             uuid,
             lambda bypass: estate.ways(uuid, bypass),
             Whereabouts(repository),
-            EstateWishes(estate, repository),
+            self.wishes(estate, repository),
             caller,
             self._reactor,
             uploads=estate.uploads,
             boot=repository.clocks.boot,
-            limits=self._settings().limits,
+            limits=self.limits,
         )
 
 

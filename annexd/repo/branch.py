@@ -110,6 +110,20 @@ class Branch:
         """Files of the branch as they are, or will be when the journal has been committed."""
         return {name: b"".join(self._current(name)) for name in names}
 
+    def rewrite(self, name: bytes, change: Callable[[bytes, float], bytes]) -> bool:
+        """
+        Have a file of the branch be what ``change`` makes of it, from its
+        content and the time of day; nobody else writes meanwhile.  `False`
+        when that is what it is already.
+        """
+        with self._journal_locked():
+            _, public = self._current(name)
+            changed = change(public, self._now())
+            if changed == public:
+                return False
+            self._write(self._layout.journal, journal_name(name), changed)
+            return True
+
     def _current(self, name: bytes) -> tuple[bytes, bytes]:
         """
         The log of that name: what only this repository knows, and what all know.

@@ -91,6 +91,12 @@ class Ledger:
         if self.branch.record_all(key, present):
             self._written = True
 
+    def rewrite(self, name: bytes, change: Callable[[bytes, float], bytes]) -> bool:
+        """The same for any file of the branch, see `Branch.rewrite`."""
+        changed = self.branch.rewrite(name, change)
+        self._written = self._written or changed
+        return changed
+
     def found_written(self) -> None:
         """The same, when there is something in the journal already."""
         self._written = True

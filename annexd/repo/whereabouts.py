@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Callable
 
 from annexd.protocol.keys import Key
+from annexd.repo import census
 from annexd.repo.disks import refusing
 from annexd.repo.local import Repository
 
@@ -42,3 +44,20 @@ class Whereabouts:
         """The repository's git config, see `annexd.repo.git.Git.config`."""
         with refusing():
             return await self._repository.ledger.run(self._repository.git.config)
+
+    async def rewrite(self, name: bytes, change: Callable[[bytes, float], bytes]) -> bool:
+        """Have a file of the git-annex branch be another one, see `annexd.repo.branch.Branch.rewrite`."""
+        ledger = self._repository.ledger
+        with refusing():
+            return await ledger.run_anyway(ledger.rewrite, name, change)
+
+    async def census(self) -> census.Census:
+        """Of all keys that the location log knows now."""
+        return await census.begin(self._repository)
+
+    async def key_of(self, path: bytes) -> Key | None:
+        """The key that a file in HEAD stands for; `None` where it is no file of git-annex's."""
+        repository = self._repository
+        with refusing():
+            content = await repository.ledger.run(repository.git.checked_in, path)
+        return None if content is None else census.pointed_at(content)
