@@ -14,7 +14,7 @@ from annexd.router.expressions import Either, Leaf, Malformed, Tree, is_empty, m
 from annexd.router.knowledge import Knowledge
 from annexd.router.ports import Wish
 from annexd.router.standard_groups import STANDARD_GROUPS
-from annexd.router.terms import Constant, Present, Question, Scene, Standing, Term, Unusable, text_of
+from annexd.router.terms import Choices, Constant, Present, Question, Scene, Standing, Term, Unusable, text_of
 from annexd.router.words import reading
 
 __all__ = ["Judge", "Question"]
@@ -44,13 +44,16 @@ class Judge:
         self._numcopies = max(_DEFAULT_NUMCOPIES, wanted or _DEFAULT_NUMCOPIES)
         self._members = _members(knowledge.groups)
         self._wanted: dict[bytes, Tree[Term]] = {}
+        self._asked: Question | None = None
+        self._choices: Choices = {}
 
     def wish(self, uuid: bytes, question: Question) -> Wish:
         """A repository that says nothing wants everything; what is required is wanted, too."""
         tree = self._wish(uuid)
         if is_empty(tree) or self._holds(tree, uuid, question, self._room):
             return Wish.WANTED
-        if uuid in self._room.limits:
+        present = uuid in question.holders
+        if self._room.has_space(uuid, question.key, present) is False:
             ample = Room(self._room.sizes, self._room.limits, uuid)
             if self._holds(tree, uuid, question, ample):
                 return Wish.FULL
@@ -108,7 +111,10 @@ class Judge:
         return understood(text_of(text), standard, wanted)
 
     def _holds(self, tree: Tree[Term], uuid: bytes, question: Question, room: Room) -> bool:
-        scene = Scene(uuid, question, self._knowledge, self._members, room, self._numcopies)
+        if self._asked is not question:
+            # All nodes of a cluster are asked the same, one after the other, and have the same choices.
+            self._asked, self._choices = question, {}
+        scene = Scene(uuid, question, self._knowledge, self._members, room, self._numcopies, self._choices)
         return matches(tree, lambda term: term.holds(scene))
 
 

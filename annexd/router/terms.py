@@ -35,9 +35,16 @@ class Question:
     unused: bool = False
 
 
+Choices = dict[tuple["Balanced", bytes | None], frozenset[bytes]]
+"""What the choosing words of one question come to, by the repository that is taken to have room."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that a term may look at. ``members`` are those of each group."""
+    """
+    All that a term may look at. ``members`` are those of each group, and
+    ``choices`` is filled by those who choose.
+    """
 
     uuid: bytes
     question: Question
@@ -45,6 +52,7 @@ class Scene:
     members: Mapping[bytes, frozenset[bytes]]
     room: Room
     numcopies: int
+    choices: Choices
 
     @property
     def key(self) -> Key:
@@ -273,7 +281,12 @@ class Balanced:
             count = self.count
         if self.keeping and Present().holds(scene):
             return True
-        return not (self.keeping and enough) and scene.uuid in self._chosen(scene, count)
+        if self.keeping and enough:
+            return False
+        choice = (self, scene.room.ample)
+        if choice not in scene.choices:
+            scene.choices[choice] = self._chosen(scene, count)
+        return scene.uuid in scene.choices[choice]
 
     def _chosen(self, scene: Scene, count: int) -> frozenset[bytes]:
         group = scene.group(self.group)
