@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
+from annexd.app.fullness import Fullness
 from annexd.app.unusable import Unusable
 from annexd.errors import Refused
 from annexd.node import Health, Node
@@ -33,7 +34,7 @@ from annexd.router.weights import Quality, Weights
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
 
-_METADATA = b"metadata="
+_METADATA, _BALANCED = b"metadata=", b"balanced="
 _EXPRESSIONS = (b"preferred-content.log", b"required-content.log", b"group-preferred-content.log")
 
 MakeNode = Callable[[Remote, bytes], Node]
@@ -48,7 +49,9 @@ class Estate:
         self.configured = Configured()
         self.knowledge = Knowledge.from_logs({})
         self.routes = Routes(Network(Here(uuid), {}, {}))
-        self.judge = Judge(self.knowledge, {})
+        self._judge: Judge | None = None
+        self.fullness = Fullness(clock)
+        self.asks_for_sizes = False
         self.asks_for_metadata = False
         self.uploads = Uploads(clock)
         self._clock = clock
@@ -79,8 +82,10 @@ class Estate:
         if stamp != self._stamp or texts != self._texts:
             self._stamp, self._texts = stamp, texts
             self.knowledge = Knowledge.from_logs(texts)
-            self.judge = Judge(self.knowledge, {})
-            self.asks_for_metadata = any(_METADATA in texts[name] for name in _EXPRESSIONS)
+            self._judge = None
+            expressions = b"".join(texts[name] for name in _EXPRESSIONS)
+            self.asks_for_metadata = _METADATA in expressions
+            self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
             self._draw()
 
     def _draw(self) -> None:
@@ -154,6 +159,18 @@ class Estate:
         for (remote, _), node in self._nodes.items():
             found.setdefault(remote, []).append(node)
         return found
+
+    def judge(self) -> Judge:
+        """By what is known now, of the sizes of repositories too."""
+        if self.asks_for_sizes:
+            return Judge(self.knowledge, self.fullness.sizes)
+        if self._judge is None:
+            self._judge = Judge(self.knowledge, {})
+        return self._judge
+
+    def whereabouts(self, repository: Repository) -> Whereabouts:
+        """The location log, as sessions use it."""
+        return Whereabouts(repository, self.fullness.note)
 
     # --- what is proxied ---------------------------------------------------------
 
@@ -242,7 +259,7 @@ class EstateWishes:
         self, key: Key, file: bytes, uuids: Sequence[bytes], holders: frozenset[bytes]
     ) -> Mapping[bytes, Wish]:
         await self._estate.refresh(self._repository)
-        judge = self._estate.judge
+        judge = self._estate.judge()
         metadata: Mapping[bytes, frozenset[bytes]] = {}
         if self._estate.asks_for_metadata:
             metadata = current(await Whereabouts(self._repository).metadata_log(key))

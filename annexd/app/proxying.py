@@ -70,6 +70,7 @@ class Proxying:
             one.visit.leave()
         self._exchanging.clear()
         for estate in self._estates.values():
+            await estate.fullness.stop()
             estate.close()
         await self._nodes.close()
 
@@ -82,9 +83,19 @@ class Proxying:
             estate = Estate(repository.uuid, self._reactor, self._nodes.of(repository))
             self._estates[repository.git_dir] = estate
         await estate.refresh(repository)
+        if estate.asks_for_sizes:
+            await self._count(repository.git_dir, estate)
         if self._settings().exchange and estate.neighbours():
             self._exchange(repository.git_dir, estate)
         return estate
+
+    async def _count(self, git_dir: bytes, estate: Estate) -> None:
+        """The first one to ask waits for an open repository, and nobody for the result."""
+        if not estate.fullness.due:
+            return
+        visit = await self._directory.find(git_dir)
+        members = frozenset().union(*estate.knowledge.clusters.values())
+        estate.fullness.count(Whereabouts(visit.repository), members, visit.leave)
 
     def _exchange(self, git_dir: bytes, estate: Estate) -> None:
         """Once for each gateway, from the moment that somebody uses it; nobody waits for it."""
@@ -115,7 +126,7 @@ class Proxying:
             return None
         node = ProxiedNode(
             way.node,
-            Whereabouts(repository),
+            estate.whereabouts(repository),
             ours,
             self._reactor,
             limits=self.limits,
@@ -139,7 +150,7 @@ class Proxying:
         return Cluster(
             uuid,
             lambda bypass: estate.ways(uuid, bypass),
-            Whereabouts(repository),
+            estate.whereabouts(repository),
             self.wishes(estate, repository),
             caller,
             self._reactor,

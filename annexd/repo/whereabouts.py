@@ -10,12 +10,19 @@ from annexd.repo import census
 from annexd.repo.disks import refusing
 from annexd.repo.local import Repository
 
+Noted = Callable[[Key, Mapping[bytes, bool]], None]
+"""Called in a thread, for one at a time."""
+
 
 class Whereabouts:
-    """The location log of an open repository, for whoever proxies in its name."""
+    """
+    The location log of an open repository, for whoever proxies in its name.
+    ``noted`` is told of what was recorded and was news.
+    """
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, noted: Noted = lambda key, present: None) -> None:
         self._repository = repository
+        self._noted = noted
 
     async def holders(self, key: Key) -> frozenset[bytes]:
         """The repositories that are known to have ``key``."""
@@ -28,7 +35,12 @@ class Whereabouts:
         ledger = self._repository.ledger
         if present:
             with refusing():
-                await ledger.run_anyway(ledger.record_all, key, present)
+                await ledger.run_anyway(self._record, key, present)
+
+    def _record(self, key: Key, present: Mapping[bytes, bool]) -> None:
+        """For a thread."""
+        news = self._repository.ledger.record_all(key, present)
+        self._noted(key, {uuid: present[uuid] for uuid in news})
 
     async def texts(self, names: Iterable[bytes]) -> dict[bytes, bytes]:
         """Files of the git-annex branch, as they are now; empty where there are none."""

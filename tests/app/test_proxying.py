@@ -57,13 +57,15 @@ class Gateway(SynchronousTestCase):
         lines = (f"url = {url or '../' + name}", f"annex-uuid = {uuid.decode()}", setting)
         self.append(f'[remote "{name}"]\n' + "".join(f"\t{line}\n" for line in lines))
 
-    def proxy(self, entries: list[tuple[bytes, bytes]]) -> None:
+    def commit(self, files: dict[bytes, bytes]) -> None:
         git = Git(self.git_dir)
         head = git.branch_head()
+        git.move_branch(git.write_commit(files, b"m", head).name, head)
+
+    def proxy(self, entries: list[tuple[bytes, bytes]]) -> None:
         line = b"100s %b %b\n" % (UUID, b" ".join(b"%b:%b" % entry for entry in entries))
         cluster = b"100s %b %b %b\n" % (CLUSTER, N1, N2)
-        files = {b"proxy.log": line, b"cluster.log": cluster}
-        git.move_branch(git.write_commit(files, b"m", head).name, head)
+        self.commit({b"proxy.log": line, b"cluster.log": cluster})
 
     async def open(self, place: Place) -> Repository:
         return await open_repository(place.git_dir, clock=self.clock)
@@ -147,3 +149,62 @@ class Seats(Gateway):
         failure = self.failureResultOf(Deferred.fromCoroutine(alone.store.write(KEY, b"")), Refused)
         self.assertIn("annex-readonly is set", str(failure.value))
         self.assertIs(self.does(alone.store.present(KEY)), False)
+
+
+class Preferred(Gateway):
+    """Which nodes of the cluster get a key."""
+
+    def placed(self, content: bytes, file: bytes = b"") -> set[bytes]:
+        seat = self.seat(CLUSTER)
+        assert seat is not None
+        key = key_of(content)
+        writer = self.does(seat.store.write(key, file))
+        writer.announce(len(content))
+        self.does(writer.sink.write(content))
+        outcome = self.does(writer.commit(True))
+        self.does(writer.close())
+        self.does(seat.store.close())
+        return set(outcome.also)
+
+    def wanted(self, first: bytes, second: bytes, **more: bytes) -> None:
+        lines = (b"%b %b timestamp=1s\n" % (N1, first), b"%b %b timestamp=1s\n" % (N2, second))
+        named = {name.replace("_", "-").encode() + b".log": text for name, text in more.items()}
+        self.commit({b"preferred-content.log": b"".join(lines), **named})
+
+    def test_by_file(self) -> None:
+        self.wanted(b"include=*.dat", b"include=*.txt or include=*.dat")
+        self.assertEqual(self.placed(b"1", b"x.dat"), {N1, N2})
+        self.assertEqual(self.placed(b"2", b"x.txt"), {N2})
+        self.assertEqual(self.placed(b"3", b"x.else"), {N1, N2})
+
+    def test_by_metadata(self) -> None:
+        self.wanted(b"metadata=tag=raw", b"not metadata=tag=raw")
+        repository = self.repository()
+        log = repository.parts.layout.log_name(key_of(b"1")) + b".met"
+        self.commit({log: b"1s tag +raw\n"})
+        self.assertEqual(self.placed(b"1"), {N1})
+        self.assertEqual(self.placed(b"2"), {N2})
+
+    def test_by_room(self) -> None:
+        """What is recorded here is counted at once."""
+        groups = b"%b g timestamp=1s\n%b g timestamp=1s\n" % (N1, N2)
+        sizes = b"1s %b 100\n1s %b 50\n" % (N1, N2)
+        expression = b"sizebalanced=g:1"
+        self.wanted(expression, expression, group=groups, maxsize=sizes)
+        first = self.placed(b"a" * 40)
+        self.assertEqual(first | self.placed(b"b" * 30), {N1, N2})
+        self.assertEqual(self.placed(b"c" * 45), {N1})
+        seat = self.seat(CLUSTER)
+        assert seat is not None
+        failure = self.failureResultOf(
+            Deferred.fromCoroutine(seat.store.write(key_of(b"d" * 30), b"")), Refused
+        )
+        self.assertIn("no room by annex maxsize on n1, n2", str(failure.value))
+
+    def test_what_was_there_before_is_counted(self) -> None:
+        groups = b"%b g timestamp=1s\n%b g timestamp=1s\n" % (N1, N2)
+        sizes = b"1s %b 100\n1s %b 100\n" % (N1, N2)
+        log = self.repository().parts.layout.log_name(key_of(b"x" * 90))
+        self.commit({log: b"1s 1 %b\n" % N1})
+        self.wanted(b"sizebalanced=g:1", b"sizebalanced=g:1", group=groups, maxsize=sizes)
+        self.assertEqual(self.placed(b"a" * 40), {N2})
