@@ -16,7 +16,7 @@ from annexd.router.fanout import Lane, tee
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
 from annexd.router.uploads import Turn
-from annexd.store import Outcome, Writer
+from annexd.store import Outcome, Sharer, Writer
 
 _log = Logger()
 
@@ -56,6 +56,7 @@ class ClusterWriter:
         self._taken = False
         self._failed = list(failed)
         self._total = self.offset = min(branch.writer.offset for branch in branches)
+        _share_checks([branch.writer for branch in branches])
         self._lanes = [self._lane(branch) for branch in branches]
         self._tee = tee(parts.errands.clock, self._lanes, parts.limits.backlog)
         self.sink: Sink = self._tee
@@ -150,6 +151,16 @@ class ClusterWriter:
     async def _record(self) -> None:
         unrecorded, self._unrecorded = self._unrecorded, frozenset()
         await self._parts.log.record(self._key, dict.fromkeys(unrecorded, True))
+
+
+def _share_checks(writers: Sequence[Writer]) -> None:
+    """On the disks of one machine several hashes of the same would cost more than all else."""
+    first: dict[int, Writer] = {}
+    for writer in writers:
+        if isinstance(writer, Sharer):
+            leader = first.setdefault(writer.offset, writer)
+            if leader is not writer:
+                writer.share_check(leader)
 
 
 async def close_all(parts: Parts, branches: Sequence[Branch]) -> None:
