@@ -63,6 +63,8 @@ def left_for_a_start(former: Config, latter: Config) -> list[str]:
         before, after = getattr(former.listen, name), getattr(latter.listen, name)
         if (before and before.address) != (after and after.address):
             waiting.append(f"listen.{name}.address")
+    if former.listen.tor != latter.listen.tor:
+        waiting.append("listen.tor")
     return waiting
 
 
