@@ -103,7 +103,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             listeners=(
                 Network(reactor, current, Certificates(reactor, state), reception),
                 SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
-                OnionListener(reactor, current, reception, state, os.path.dirname(socket)),
+                OnionListener(reactor, current, reception, state, socket),
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens),
         ),

@@ -25,22 +25,23 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+_STEP = 25
+"""The log gets one line for so many percent of a bootstrap."""
+
 
 class OnionListener:
     """
     A `annexd.app.gateway.Listener`, which never waits for tor.  ``state`` is
-    where the daemon keeps keys, ``runtime`` where its socket is; all that is
-    configured is read at the start only.
+    where the daemon keeps keys, ``daemon`` its own socket; what is configured is
+    read at the start only.
     """
 
-    def __init__(
-        self, reactor: Any, current: Current, reception: Reception, state: str, runtime: str
-    ) -> None:
+    def __init__(self, reactor: Any, current: Current, reception: Reception, state: str, daemon: str) -> None:
         self._reactor = reactor
         self._current = current
         self._reception = reception
         self._state = state
-        self._runtime = runtime
+        self._daemon = daemon
         self._wanted: Tor | None = None
         self._socket = ""
         self._hostname = ""
@@ -65,7 +66,7 @@ class OnionListener:
         wanted = self._current.config.listen.tor
         if wanted is None:
             return
-        where = places(wanted, self._state, self._runtime)
+        where = places(wanted, self._state, self._daemon)
         self._learn_hostname(wanted)
         if wanted.hidden_service is None:
             self._prepare(wanted, where)
@@ -119,7 +120,14 @@ class OnionListener:
         elif standing.stage in ("connecting", "stopped"):
             _log.debug("tor: {address}: {how}", **about)
             return
-        elif standing.stage != self._told[0] or standing.stage == "bootstrapping":
+        elif standing.stage == "bootstrapping":
+            step = standing.percent // _STEP
+            (_log.debug if self._told == ("bootstrapping", str(step)) else _log.info)(
+                "tor: {address}: {how}", **about
+            )
+            self._told = (standing.stage, str(step))
+            return
+        elif standing.stage != self._told[0]:
             _log.info("tor: {address}: {how}", **about)
         self._told = (standing.stage, standing.trouble)
 

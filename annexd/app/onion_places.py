@@ -6,15 +6,12 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
-
 from annexd.app.listen_tor import Tor, checked_path
 from annexd.app.state import private_directory
 from annexd.errors import ConfigError
 from annexd.transports.onion_key import OnionKey, read_hostname, read_or_make
 
-_SOCKET = "onion.sock"
+_SOCKET = "-tor.sock"
 
 _FOR_ALL = 0o666
 """Tor is another user as a rule; who else comes by it has no more than all the world has."""
@@ -31,10 +28,11 @@ class Places:
     """The directory of a tor of annexd's own."""
 
 
-def places(wanted: Tor, state: str, runtime: str) -> Places:
-    """Raises `ConfigError`."""
+def places(wanted: Tor, state: str, daemon: str) -> Places:
+    """``daemon`` is the socket that has a place already.  Raises `ConfigError`."""
     own = os.path.join(state, "tor")
-    usual = os.path.join(own if wanted.launch is not None else runtime, _SOCKET)
+    usual = os.path.join(own, "annexd") if wanted.launch is not None else daemon.removesuffix(".sock")
+    usual += _SOCKET
     target = wanted.socket or usual
     try:
         checked_path(target)
@@ -88,13 +86,16 @@ def _own(reactor: Any, wanted: Tor, where: Places) -> Any:
     return OwnTor(reactor, wanted.launch, files, read_or_make(where.key).hostname, wanted.port)
 
 
-def endpoint(reactor: Any, place: str) -> IStreamClientEndpoint:
-    """Of a path, or ADDRESS:PORT."""
+def endpoint(reactor: Any, place: str) -> Any:
+    """An `IStreamClientEndpoint` of a path, or of ADDRESS:PORT."""
+    # Those who ask for a token need to know the address only.
+    from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+
     if place.startswith("/"):
         return UNIXClientEndpoint(reactor, place)  # type: ignore[no-untyped-call]
     host, _, port = place.rpartition(":")
     kind = TCP6ClientEndpoint if host.startswith("[") else TCP4ClientEndpoint
-    return kind(reactor, host.strip("[]"), int(port))  # type: ignore[no-untyped-call]
+    return kind(reactor, host.strip("[]"), int(port))
 
 
 def _check_own(directory: str) -> None:

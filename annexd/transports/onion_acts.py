@@ -154,12 +154,11 @@ def connect(machine: Stimuli, core: Core) -> None:
 def follow(machine: Stimuli, core: Core, control: Control) -> None:
     """For as long as it takes: without a network tor gets nowhere, and goes on when there is one."""
     core.clear_timer()
-    core.stand("bootstrapping")
     core.begin(_of(control.follow()), machine.failed)
 
 
 def proceed(machine: Stimuli, core: Core, percent: int) -> None:
-    if percent != core.standing.percent:
+    if (core.standing.stage, core.standing.percent) != ("bootstrapping", percent):
         core.stand("bootstrapping", percent)
 
 
