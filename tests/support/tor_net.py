@@ -263,6 +263,10 @@ class Namespace:
         self._process.wait(10)
 
 
+def _await_interval(seconds: int) -> None:
+    until(lambda: time.time() % seconds < 0.5, f"another {seconds} seconds begin", seconds + 10)
+
+
 def _free_ports(count: int) -> list[int]:
     """Below those that the kernel gives to clients."""
     found: list[int] = []

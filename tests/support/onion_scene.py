@@ -1,0 +1,164 @@
+"""annexd as an onion service in a Tor network of its own, and clients with git-annex as everybody has it."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.annex import Machine
+from tests.support.daemon import Daemon
+from tests.support.processes import run, run_code, until
+from tests.support.programs import CHECKOUT, NEWEST, annexd_program, git_annex_bin
+from tests.support.tor_net import Namespace, TorNetwork
+
+_PUBLISHED_S = 60.0
+REACHED_S = 150.0
+"""A client that has an old descriptor finds out slowly that it is one."""
+
+
+@functools.cache
+def network() -> tuple[TorNetwork, Namespace]:
+    """One for all tests: it takes its time to come up."""
+    directory = Path(tempfile.mkdtemp(prefix="annexd-tor-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    made = TorNetwork(directory)
+    atexit.register(made.down)
+    made.up()
+    namespace = Namespace(made.socks, sys.executable, CHECKOUT)
+    atexit.register(namespace.close)
+    return made, namespace
+
+
+class OnionScene(SynchronousTestCase):
+    """
+    A bare repository ``served``, and a client with a repository ``work``.
+    ``tor`` is the name of a tor with a control socket, started when it is
+    asked for.
+    """
+
+    def setUp(self) -> None:
+        self.network, namespace = network()
+        scratch = tempfile.TemporaryDirectory(prefix="annexd-onion-")
+        self.addCleanup(scratch.cleanup)
+        self.directory = Path(scratch.name)
+        self.host = Machine(self.directory / "host")
+        self.served = self.host.new("served", bare=True)
+        self.client = Machine(self.directory / "client")
+        self.work = self.client.new("work")
+        self.client.prefix = namespace.prefix
+        # What git pulls and pushes by: git-annex, by another name.
+        remote = self.client.directory / "tools" / "git-remote-tor-annex"
+        remote.symlink_to(git_annex_bin(NEWEST) / "git-annex")
+        self.state = self.directory / "state"
+        self.config = self.directory / "annexd.toml"
+        self.daemon = Daemon(
+            self.directory / "daemon", Path(self.host.env["HOME"]), options=("--config", str(self.config))
+        )
+        self.addCleanup(self.daemon.stop)
+
+    # --- tors ----------------------------------------------------------
+
+    def start_tor(self, name: str, torrc: str = "") -> Path:
+        """One with a control socket; where that is."""
+        home = self.network.directory / name
+        self.network.start(
+            name, f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n{torrc}"
+        )
+        self.addCleanup(self.network.stop, name)
+        self.network.await_booted(name)
+        return home / "control"
+
+    # --- annexd --------------------------------------------------------
+
+    def serve(self, listen: str) -> None:
+        """With these lines in [listen.tor]."""
+        self.config.write_text(
+            f'[daemon]\nstate-directory = "{self.state}"\n[deadlines]\ndrain = 2\n'
+            f'[[repository]]\npath = "{self.served}"\ngit-annex-tokens = true\n[listen.tor]\n{listen}\n'
+        )
+        self.daemon.start()
+
+    @property
+    def standing(self) -> str:
+        """As `annexd status` has it."""
+        [said] = [text for text in self.daemon.status()["listeners"] if text.startswith("tor:")]
+        found = re.search(r"\((.*)\)$", said)
+        assert found is not None, said
+        return found[1]
+
+    def await_published(self) -> float:
+        """Seconds that it took."""
+        began = time.monotonic()
+        until(
+            lambda: self.standing.startswith(("published since", "reachable since")),
+            "the service is published",
+            _PUBLISHED_S,
+        )
+        return time.monotonic() - began
+
+    def annexd(self, *argv: str, ok: bool = True) -> str:
+        said = run(
+            annexd_program("annexd"),
+            *argv,
+            *("--config", self.config, *self.daemon.socket_option),
+            cwd=self.directory,
+            env=self.daemon.env,
+            ok=ok,
+        )
+        return said.decode()
+
+    def invite(self, name: str, mode: str = "read-write", repository: Path | None = None) -> str:
+        """An address with a token."""
+        said = self.annexd("invite", name, "--tor", "--mode", mode, "--repo", str(repository or self.served))
+        [line] = [line for line in said.splitlines() if line.startswith("tor-annex::")]
+        return line
+
+    # --- clients -------------------------------------------------------
+
+    def link(self, remote: str, address: str, ok: bool = True) -> bytes:
+        return run(
+            *(*self.client.prefix, "git-annex", "p2p", "--link", "--name", remote),
+            cwd=self.work,
+            env=self.client.env,
+            stdin=address.encode() + b"\n",
+            seconds=REACHED_S,
+            ok=ok,
+        )
+
+    def annex(self, *argv: str | bytes, ok: bool = True) -> bytes:
+        return self.client.annex(self.work, *argv, seconds=REACHED_S, ok=ok)
+
+    def add_file(self, name: str, content: bytes) -> bytes:
+        """Its key."""
+        (self.work / name).write_bytes(content)
+        self.client.annex(self.work, "add", "-q", name)
+        self.client.git(self.work, "commit", "-q", "-m", name)
+        return self.client.key(self.work, name)
+
+    def reaches(self, remote: str, key: bytes) -> bool:
+        """Whether the client is told, now, that the key is there."""
+        code, _ = run_code(
+            *(*self.client.prefix, "git-annex", "checkpresentkey", key, remote),
+            cwd=self.work,
+            env=self.client.env,
+            seconds=REACHED_S,
+        )
+        return code == 0
+
+    def await_reached(self, remote: str, key: bytes) -> float:
+        """Seconds that it took; a client that hangs is not left alone with it."""
+        began = time.monotonic()
+        until(lambda: self.reaches(remote, key), "the client reaches the service", REACHED_S)
+        return time.monotonic() - began
+
+    def assert_told(self, pattern: str) -> None:
+        """In the log, now or soon."""
+        until(lambda: re.search(pattern, self.daemon.said()), f"the log says {pattern}")
