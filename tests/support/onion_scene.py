@@ -67,12 +67,20 @@ class OnionScene(SynchronousTestCase):
     # --- tors ----------------------------------------------------------
 
     def start_tor(self, name: str, torrc: str = "") -> Path:
-        """One with a control socket; where that is."""
-        home = self.network.directory / name
-        self.network.start(
-            name, f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n{torrc}"
-        )
+        """One with a control socket, until the test is over; where that is."""
         self.addCleanup(self.network.stop, name)
+        return self._start_tor(name, torrc)
+
+    def shared_tor(self, name: str) -> Path:
+        """One for all tests, if they let it live."""
+        if self.network.runs(name):
+            return self.network.directory / name / "control"
+        return self._start_tor(name, "")
+
+    def _start_tor(self, name: str, torrc: str) -> Path:
+        home = self.network.directory / name
+        control = f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n"
+        self.network.start(name, control + torrc)
         self.network.await_booted(name)
         return home / "control"
 

@@ -100,6 +100,7 @@ class TorNetwork:
         for path in (home, home / "data"):
             path.mkdir(mode=0o700, exist_ok=True)
             path.chmod(0o700)  # else tor makes no sockets there
+        (home / "log").unlink(missing_ok=True)
         (home / "torrc").write_text(
             f"__OwningControllerProcess {os.getpid()}\nDataDirectory {home}/data\n"
             f"Log notice file {home}/log\n{self.common}{torrc}"
@@ -112,6 +113,9 @@ class TorNetwork:
                 stderr=out,
                 start_new_session=True,
             )
+
+    def runs(self, name: str) -> bool:
+        return name in self._processes
 
     def pid(self, name: str) -> int:
         return self._processes[name].pid
