@@ -14,6 +14,7 @@ from annexd.app.listen_tor import Tor
 from annexd.app.onion_places import Places, hostname_of, places, tor_for
 from annexd.app.plan import Current
 from annexd.app.reception import Entrance, Reception
+from annexd.app.state import private_directory
 from annexd.app.token_file import moment
 from annexd.errors import ConfigError
 from annexd.transports.port import Port, bind_unix
@@ -85,6 +86,8 @@ class OnionListener:
             self._beginning = self._reactor.callLater(0, self._publication.start)
 
     def _prepare(self, wanted: Tor, where: Places) -> None:
+        if wanted.launch is not None:
+            private_directory(where.tor)
         try:
             from annexd.transports.tor import Publication
 

@@ -77,7 +77,6 @@ def _own(reactor: Any, wanted: Tor, where: Places) -> Any:
     from annexd.transports.onion_ways import OwnFiles, OwnTor
 
     assert wanted.launch is not None
-    private_directory(where.tor)
     service = OwnService(
         where.key, where.tor, where.target, wanted.port, wanted.torrc, wanted.clients, wanted.proof_of_work
     )

@@ -50,11 +50,10 @@ class Good(SynchronousTestCase):
 
     def test_somebody_else_s(self) -> None:
         found = tor_of(
-            f'hidden-service = "/var/lib/tor/x"\nsocket = "/s"\nport = 1\nhostname = "{ONION}"\ncircuit-ids = true'
+            'hidden-service = "/var/lib/tor/x"\nsocket = "/s"\nport = 1\n'
+            f'hostname = "{ONION}"\ncircuit-ids = true'
         )
-        wanted = Tor(
-            hidden_service="/var/lib/tor/x", socket="/s", port=1, hostname=ONION, circuit_ids=True
-        )
+        wanted = Tor(hidden_service="/var/lib/tor/x", socket="/s", port=1, hostname=ONION, circuit_ids=True)
         self.assertEqual(found, wanted)
 
     def test_changes_wait_for_a_start(self) -> None:
@@ -92,7 +91,10 @@ class Bad(SynchronousTestCase):
                 'hidden-service = "/h"\nsocket = "/s"\nport = 1\nproof-of-work = true',
                 "proof-of-work does not go with hidden-service",
             ),
-            (f'launch = "tor"\nself-check = 60\nclients = ["{CLIENT}"]', "self-check does not go with clients"),
+            (
+                f'launch = "tor"\nself-check = 60\nclients = ["{CLIENT}"]',
+                "self-check does not go with clients",
+            ),
         ):
             self.assert_wrong(text, words)
 

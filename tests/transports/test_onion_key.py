@@ -14,7 +14,6 @@ from annexd.errors import ConfigError
 from annexd.transports.onion_key import OnionKey, hostname_of, is_onion, read_hostname, read_or_make
 
 
-
 class Keys(SynchronousTestCase):
     def setUp(self) -> None:
         scratch = tempfile.TemporaryDirectory()
@@ -36,7 +35,14 @@ class Keys(SynchronousTestCase):
         public = base64.b32decode(hostname.removesuffix(".onion").upper())[:32]
         self.assertEqual(hostname, hostname_of(public))
         self.assertTrue(is_onion(hostname))
-        for bad in ("", "x.onion", hostname.upper(), f"a.{hostname}", f"{hostname}.", "abcdefghijklmnop.onion"):
+        for bad in (
+            "",
+            "x.onion",
+            hostname.upper(),
+            f"a.{hostname}",
+            f"{hostname}.",
+            "abcdefghijklmnop.onion",
+        ):
             self.assertFalse(is_onion(bad), bad)
 
     def test_made(self) -> None:
