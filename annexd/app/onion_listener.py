@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from annexd.app.listen import FrontEnds
 from annexd.app.listen_tor import Tor
-from annexd.app.onion_places import Places, hostname_of, places, tor_for
+from annexd.app.onion_places import Places, hostname_of, obstacle, places, tor_for
 from annexd.app.plan import Current
 from annexd.app.reception import Entrance, Reception
 from annexd.app.state import private_directory
@@ -81,6 +81,9 @@ class OnionListener:
         self._wanted, self._socket = wanted, where.target
         self._port = Port(self._reactor, sock, arrived, self._reception.make_room)
         self._port.start()
+        closed = obstacle(wanted, where.target)
+        if closed is not None:
+            _log.warn("tor: nobody may get through to annexd: {closed}", closed=closed)
         if self._publication is not None:
             # Not now: when another listener cannot be had, nothing has begun.
             self._beginning = self._reactor.callLater(0, self._publication.start)

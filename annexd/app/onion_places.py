@@ -51,6 +51,23 @@ def hostname_of(wanted: Tor, state: str) -> str:
     return _key(state).hostname
 
 
+def obstacle(wanted: Tor, target: str) -> str | None:
+    """Why a tor that is run by another user would not get to ``target``, as far as can be seen."""
+    if wanted.control is None or not wanted.control.startswith("/"):
+        return None
+    try:
+        if os.stat(wanted.control).st_uid in (os.geteuid(), 0):
+            return None
+        directory = os.path.dirname(target)
+        while directory != "/":
+            if not os.stat(directory).st_mode & 0o001:
+                return f"tor is another user, and {directory} is closed to others"
+            directory = os.path.dirname(directory)
+    except OSError:
+        pass  # the control connection will tell more
+    return None
+
+
 def tor_for(reactor: Any, wanted: Tor, where: Places) -> Any:
     """A `annexd.transports.onion.Tor` that also has an ``end``.  Raises `ConfigError`, `ImportError`."""
     return _own(reactor, wanted, where) if wanted.launch is not None else _running(reactor, wanted, where)
