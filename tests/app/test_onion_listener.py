@@ -18,7 +18,7 @@ from annexd.app import onion_listener
 from annexd.app.listen import FrontEnds
 from annexd.app.listen_tor import Tor
 from annexd.app.onion_listener import OnionListener
-from annexd.app.onion_places import places
+from annexd.app.onion_places import obstacle, places
 from annexd.errors import ConfigError, Unavailable
 from annexd.transports.onion import Told
 from tests.app.test_network import Reception
@@ -189,6 +189,21 @@ class Listeners(Case):
         self.assertEqual(self.shown, f"tor:{ONION}:9 (another tor publishes it)")
         self.assertFalse(os.path.exists(self.state))
 
+    def test_a_directory_that_is_closed_to_tor(self) -> None:
+        """Which is another user; where it is the same, or root, there is nothing to say."""
+        control = os.path.join(self.directory, "control")
+        with open(control, "w"):
+            pass
+        wanted, target = Tor(control=control), os.path.join(self.directory, "annexd-tor.sock")
+        self.assertIsNone(obstacle(wanted, target))
+        self.patch(os, "geteuid", lambda: 4711)
+        self.patch(os, "stat", lambda path, stat=os.stat: _of_user(stat(path), 4712))
+        self.assertIn(f"{self.directory} is closed to others", obstacle(wanted, target) or "")
+        os.chmod(self.directory, 0o711)
+        self.assertIsNone(obstacle(wanted, target))
+        self.assertIsNone(obstacle(Tor(control="127.0.0.1:9051"), target))
+        self.assertIsNone(obstacle(Tor(control="/nonexistent"), target))
+
     def test_stop(self) -> None:
         """Tor goes on until those inside have gone."""
         path = self.start(control="/c")
@@ -241,6 +256,10 @@ class Listeners(Case):
         self.patch(onion_listener, "tor_for", missing)
         error = self.assertRaises(ConfigError, self.start, control="/c")
         self.assertIn("pip install 'annexd[tor]'", str(error))
+
+
+def _of_user(status: os.stat_result, uid: int) -> Any:
+    return SimpleNamespace(st_mode=status.st_mode, st_uid=uid)
 
 
 class Imports(SynchronousTestCase):

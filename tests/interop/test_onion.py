@@ -200,18 +200,17 @@ class OwnTor(OnionScene):
         [pid] = descendants(self.daemon.pid)
         return pid
 
-    def test_everything(self) -> None:
-        """It ends with the daemon, whatever that ends by, and is started again when it ends by itself."""
-        until(lambda: "bootstrapping" in self.standing or "publi" in self.standing, "tor is on its way")
+    @property
+    def hostname(self) -> str:
+        return (self.state / "onion" / "hostname").read_text().strip()
+
+    def test_it_lives_with_the_daemon(self) -> None:
+        """It ends with it, whatever that ends by, and is started again when it ends by itself."""
         self.await_published()
         self.link("gw", self.invite("bob"))
         key = self.add_file("small", b"small\n")
         self.annex("copy", "--to", "gw", "small")
-        self.assert_told(r"login of token:bob from circuit \d+")
-        until(lambda: self.standing.startswith("reachable since"), "annexd has dialled itself", 20)
-
-        hostname = (self.state / "onion" / "hostname").read_text()
-        killed = self.tor
+        killed, hostname = self.tor, self.hostname
         os.kill(killed, signal.SIGKILL)
         until(lambda: descendants(self.daemon.pid) not in ([], [killed]), "there is another one")
         self.await_published()
@@ -224,11 +223,30 @@ class OwnTor(OnionScene):
         until(lambda: not running(left), "tor ends with the daemon")
         self.daemon.start()
         self.await_published()
-        self.assertEqual(hostname, (self.state / "onion" / "hostname").read_text())
+        self.assertEqual(hostname, self.hostname)
 
         left = self.tor
         self.assertEqual(0, self.daemon.stop())
         self.assertFalse(running(left))
+
+    def test_circuits(self) -> None:
+        """Who guesses on one has nothing to do with who comes by another."""
+        secret = self.invite("bob").rpartition(":")[2].encode()
+        self.await_published()
+        until(lambda: self.standing.startswith("reachable since"), "annexd has dialled itself", 30)
+        guesser = self.dial("a", self.hostname, b"AUTH x " + b"0" * 128)
+        self.assertEqual(b"AUTH-FAILURE\n", guesser.makefile("rb").readline())
+        peer = self.dial("b", self.hostname, b"AUTH x " + secret, b"VERSION 4", b"NOTIFYCHANGE")
+        lines = peer.makefile("rb")
+        uuid = self.host.uuid(self.served)
+        self.assertEqual([b"AUTH-SUCCESS " + uuid + b"\n", b"VERSION 4\n"], [next(lines), next(lines)])
+        until(lambda: [s["verb"] for s in self.daemon.status()["sessions"]] == ["NOTIFYCHANGE"], "it watches")
+        commit = self.host.git(self.served, "rev-parse", "git-annex").strip()
+        self.host.git(self.served, "update-ref", "refs/heads/new", commit.decode())
+        self.assertEqual(b"CHANGED " + commit + b"\n", next(lines))
+        self.assert_told("login of token:bob from circuit")
+        circuits = re.findall(r"(?:login|login-refused) of .* from (circuit \d+)", self.daemon.said())
+        self.assertEqual(2, len(set(circuits)), circuits)
 
     def test_stopped_at_once(self) -> None:
         self.assertEqual(0, self.daemon.stop())

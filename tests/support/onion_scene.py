@@ -6,6 +6,7 @@ import atexit
 import functools
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from tests.support.annex import Machine
 from tests.support.daemon import Daemon
 from tests.support.processes import run, run_code, until
 from tests.support.programs import CHECKOUT, NEWEST, annexd_program, git_annex_bin
+from tests.support.socks_client import connect
 from tests.support.tor_net import Namespace, TorNetwork
 
 _PUBLISHED_S = 60.0
@@ -170,3 +172,10 @@ class OnionScene(SynchronousTestCase):
     def assert_told(self, pattern: str) -> None:
         """In the log, now or soon."""
         until(lambda: re.search(pattern, self.daemon.said()), f"the log says {pattern}")
+
+    def dial(self, user: str, hostname: str, *lines: bytes) -> socket.socket:
+        """By circuits of its own; ``lines`` are said at once."""
+        sock = connect(self.network.socks, hostname, 7001, user)
+        self.addCleanup(sock.close)
+        sock.sendall(b"".join(line + b"\n" for line in lines))
+        return sock
