@@ -117,16 +117,15 @@ class RunningTor(OnionScene):
 
     def test_tor_is_killed(self) -> None:
         """
-        For a client that comes afterwards; one that has tried meanwhile waits
-        for its own tor, up to two minutes.
+        It does not take the client long to find out that the descriptor is an
+        old one; only who dials meanwhile waits, as long as its own tor does.
         """
         key = self.serve_linked()
         self.network.kill("service")
         until(lambda: "there is no control port" in self.standing, "annexd notices")
         self.shared_tor("service")
         self.assertLess(self.await_published(), 30)
-        self.other_client()
-        self.assertLess(self.await_reached("gw", key), 30)
+        self.assertLess(self.await_reached("gw", key), 60)
 
     def test_two_with_one_key(self) -> None:
         """The second says what is the matter, and takes over when the first is gone."""
