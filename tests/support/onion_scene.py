@@ -16,14 +16,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.annex import Machine
 from tests.support.daemon import Daemon
-from tests.support.processes import run, run_code, until
+from tests.support.processes import Failed, run, run_code, until
 from tests.support.programs import CHECKOUT, NEWEST, annexd_program, git_annex_bin
 from tests.support.socks_client import connect
 from tests.support.tor_net import Namespace, TorNetwork
 
 _PUBLISHED_S = 60.0
-REACHED_S = 150.0
-"""A client that has an old descriptor finds out slowly that it is one."""
+REACHED_S = 90.0
+_ANSWER_S = 20.0
 
 
 @functools.cache
@@ -154,20 +154,37 @@ class OnionScene(SynchronousTestCase):
         return self.client.key(self.work, name)
 
     def reaches(self, remote: str, key: bytes) -> bool:
-        """Whether the client is told, now, that the key is there."""
-        code, _ = run_code(
-            *(*self.client.prefix, "git-annex", "checkpresentkey", key, remote),
-            cwd=self.work,
-            env=self.client.env,
-            seconds=REACHED_S,
-        )
-        return code == 0
+        """Whether the client is told, and soon, that the key is there."""
+        argv = (*self.client.prefix, "git-annex", "checkpresentkey", key, remote)
+        try:
+            return run_code(*argv, cwd=self.work, env=self.client.env, seconds=_ANSWER_S)[0] == 0
+        except Failed:
+            return False  # its tor is still looking for a way
 
     def await_reached(self, remote: str, key: bytes) -> float:
-        """Seconds that it took; a client that hangs is not left alone with it."""
+        """
+        Seconds that it took.  In so small a network a client's tor may have
+        no way left for minutes, as its guard is in the way; then another one
+        is asked.
+        """
         began = time.monotonic()
-        until(lambda: self.reaches(remote, key), "the client reaches the service", REACHED_S)
+        if not self.reaches(remote, key):
+            self.other_client()
+            until(lambda: self.reaches(remote, key), "the client reaches the service", REACHED_S)
         return time.monotonic() - began
+
+    def other_client(self) -> Path:
+        """Another tor for the client, one that knows of nothing yet; where it looks for keys."""
+        home = Path(tempfile.mkdtemp(prefix="client-", dir=self.network.directory))
+        keys = home / "keys"
+        keys.mkdir(mode=0o700)
+        self.network.start(home.name, f"SocksPort unix:{home}/socks\nClientOnionAuthDir {keys}\n")
+        self.addCleanup(self.network.stop, home.name)
+        self.network.await_booted(home.name)
+        namespace = Namespace(home / "socks", sys.executable, CHECKOUT)
+        self.addCleanup(namespace.close)
+        self.client.prefix = namespace.prefix
+        return keys
 
     def assert_told(self, pattern: str) -> None:
         """In the log, now or soon."""
