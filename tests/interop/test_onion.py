@@ -210,7 +210,6 @@ class OwnTor(OnionScene):
         """Who guesses on one has nothing to do with who comes by another."""
         secret = self.invite("bob").rpartition(":")[2].encode()
         self.await_published()
-        until(lambda: self.standing.startswith("reachable since"), "annexd has dialled itself", 30)
         guesser = self.dial("a", self.hostname, b"AUTH x " + b"0" * 128)
         self.assertEqual(b"AUTH-FAILURE\n", guesser.makefile("rb").readline())
         peer = self.dial("b", self.hostname, b"AUTH x " + secret, b"VERSION 4", b"NOTIFYCHANGE")
@@ -224,6 +223,7 @@ class OwnTor(OnionScene):
         self.assert_told("login of token:bob from circuit")
         circuits = re.findall(r"(?:login|login-refused) of .* from (circuit \d+)", self.daemon.said())
         self.assertEqual(2, len(set(circuits)), circuits)
+        until(lambda: self.standing.startswith("reachable since"), "annexd has dialled itself", 30)
 
     def test_stopped_at_once(self) -> None:
         self.assertEqual(0, self.daemon.stop())

@@ -70,8 +70,9 @@ class OnionScene(SynchronousTestCase):
 
     def start_tor(self, name: str, torrc: str = "") -> Path:
         """One with a control socket, until the test is over; where that is."""
+        control = self._start_tor(name, torrc)
         self.addCleanup(self.network.stop, name)
-        return self._start_tor(name, torrc)
+        return control
 
     def shared_tor(self, name: str) -> Path:
         """One for all tests, if they let it live."""
@@ -82,8 +83,7 @@ class OnionScene(SynchronousTestCase):
     def _start_tor(self, name: str, torrc: str) -> Path:
         home = self.network.directory / name
         control = f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n"
-        self.network.start(name, control + torrc)
-        self.network.await_booted(name)
+        self.network.boot(name, control + torrc)
         return home / "control"
 
     # --- annexd --------------------------------------------------------
@@ -178,9 +178,8 @@ class OnionScene(SynchronousTestCase):
         home = Path(tempfile.mkdtemp(prefix="client-", dir=self.network.directory))
         keys = home / "keys"
         keys.mkdir(mode=0o700)
-        self.network.start(home.name, f"SocksPort unix:{home}/socks\nClientOnionAuthDir {keys}\n")
+        self.network.boot(home.name, f"SocksPort unix:{home}/socks\nClientOnionAuthDir {keys}\n")
         self.addCleanup(self.network.stop, home.name)
-        self.network.await_booted(home.name)
         namespace = Namespace(home / "socks", sys.executable, CHECKOUT)
         self.addCleanup(namespace.close)
         self.client.prefix = namespace.prefix

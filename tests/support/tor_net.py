@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -25,6 +26,9 @@ _HOST = "127.0.0.1"
 _AUTHORITY = "auth"
 _RELAYS = ("relay0", "relay1", "relay2", "relay3")
 _SECONDS = 180.0
+_BOOT_S = 40.0
+"""It takes a client 2 to 15 seconds, or much longer, for it waits between its attempts."""
+
 _INTERVALS_S = (10, 20, 30, 60)
 """Between the first votes: on a slow machine a longer one gives the relays time to be known."""
 
@@ -138,8 +142,18 @@ class TorNetwork:
         texts = (self.directory / name / part for part in ("log", "out"))
         return "".join(path.read_text(errors="replace") for path in texts if path.exists())
 
-    def await_booted(self, name: str) -> None:
-        until(lambda: self._percent(name) == 100, f"{name} is a part of the network", _SECONDS)
+    def boot(self, name: str, torrc: str) -> None:
+        """Until it is a part of the network; one that has lost its way begins again."""
+        for last in (False, False, True):
+            self.start(name, torrc)
+            try:
+                until(lambda: self._percent(name) == 100, f"{name} is a part of the network", _BOOT_S)
+                return
+            except Failed as error:
+                self.stop(name)
+                if last:
+                    raise Failed(f"{error}\n{self.log(name)[-1500:]}") from None
+                shutil.rmtree(self.directory / name / "data")
 
     def _percent(self, name: str) -> int:
         process = self._processes[name]
@@ -175,8 +189,7 @@ class TorNetwork:
         else:
             raise Failed(f"the authority knows no relays:\n{self.log(_AUTHORITY)[-1500:]}")
         # Only now: a client that finds no consensus takes its time to look again.
-        self.start("client", f"SocksPort unix:{self.socks}\n")
-        self.await_booted("client")
+        self.boot("client", f"SocksPort unix:{self.socks}\n")
 
     def _start_relay(self, name: str, port: int, more: str) -> None:
         self.start(name, f"{_RELAY}Nickname {name}\nORPort {_HOST}:{port} IPv4Only\n{more}")
