@@ -76,3 +76,6 @@ class Node(Protocol):
         answer; once it is known to be down they do so at once, until it is
         time to try again.  ``caller.bypass`` is passed on to gateways.
         """
+
+    def close(self) -> None:
+        """Nobody will use it any more: end its connections, whatever they are in use for."""

@@ -12,7 +12,7 @@ back with `release()` or `close()`, however the session ends.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Union
+from typing import Protocol, Union, runtime_checkable
 
 from annexd.flow.body import Sink, Source
 from annexd.protocol.keys import Key
@@ -92,6 +92,18 @@ class Writer(Protocol):
         """
         Release everything.  Without a `commit` before it, the bytes that
         arrived are kept for the next try.
+        """
+
+
+@runtime_checkable
+class Sharer(Protocol):
+    """A `Writer` that may have its content checked together with that of others."""
+
+    def share_check(self, other: object) -> None:
+        """
+        Both get the same bytes from now on, from the same offset: what is
+        costly about checking them need be done only once, where that can be.
+        Called before `Writer.announce`.
         """
 
 

@@ -142,12 +142,25 @@ class Sessions:
         return len(self._open)
 
 
+Fields = Mapping[bytes, bytes]
+"""Of a request through the socket."""
+
+Request = Callable[[Fields], Awaitable[dict[str, Any]]]
+"""Answers with a document; raises `AnnexdError` when it cannot."""
+
+
+def _nothing() -> list[dict[str, Any]]:
+    return []
+
+
 class Control:
     """
     Answers what `annexd` asks through the socket, with JSON documents.
     ``listeners`` and ``repositories`` are asked each time, ``reload`` raises
     `AnnexdError` when the new configuration cannot be used, ``check_tokens``
     notices what has become of them, and ``where`` says what files are used.
+    ``requests`` are what else can be asked, and ``ailing`` tells of the nodes
+    that are not well.
     """
 
     def __init__(
@@ -159,6 +172,8 @@ class Control:
         reload: Callable[[], str],
         check_tokens: Callable[[], Awaitable[None]],
         where: Callable[[], Mapping[str, Any]],
+        requests: Mapping[bytes, Request] | None = None,
+        ailing: Callable[[], list[dict[str, Any]]] = _nothing,
     ) -> None:
         self._clock = clock
         self._sessions = sessions
@@ -167,12 +182,14 @@ class Control:
         self._reload = reload
         self._check_tokens = check_tokens
         self._where = where
+        self._requests = requests or {}
+        self._ailing = ailing
         self._since = clock.seconds()
 
-    async def answer(self, kind: bytes, fields: Mapping[bytes, bytes]) -> bytes:
+    async def answer(self, kind: bytes, fields: Fields) -> bytes:
         """
-        ``kind`` is ``status``, ``reload``, ``tokens`` or ``where``; an object
-        with ``error`` when it did not work.
+        ``kind`` is ``status``, ``reload``, ``tokens``, ``where`` or one of
+        the other requests; an object with ``error`` when it did not work.
         """
         try:
             match kind:
@@ -185,6 +202,8 @@ class Control:
                     document = {"checked": "tokens"}
                 case b"where":
                     document = dict(self._where())
+                case _ if kind in self._requests:
+                    document = await self._requests[kind](fields)
                 case _:
                     document = {"error": f"this daemon does not know the request {clean(kind)}"}
         except AnnexdError as error:
@@ -202,6 +221,7 @@ class Control:
             "listeners": self._listeners(),
             "repositories": [{"path": clean(p), "uses": uses} for p, uses in sorted(repositories.items())],
             "sessions": [_described(activity, now) for activity in self._sessions],
+            "nodes": self._ailing(),
         }
 
 

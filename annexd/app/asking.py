@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from annexd.errors import Unavailable
@@ -13,10 +15,16 @@ _SECONDS = 5.0
 # A daemon answers at once; one that does not is stuck, and its user wants to know.
 
 
-def ask(path: str, kind: str) -> dict[str, Any]:
-    """The answer. Raises `Unavailable` when there is none, or when it is an error."""
+def ask(
+    path: str, kind: str, fields: Mapping[str, str] | None = None, seconds: float = _SECONDS
+) -> dict[str, Any]:
+    """
+    The answer, for which there are so many ``seconds``.  Raises `Unavailable`
+    when there is none, or when it is an error.
+    """
+    named = [f"{name}={value}" for name, value in (fields or {}).items()]
     try:
-        answer = json.loads(_exchange(path, kind.encode()))
+        answer = json.loads(_exchange(path, b"\0".join(map(os.fsencode, (kind, *named))), seconds))
     except TimeoutError:
         raise Unavailable(f"annexd at {path} does not answer") from None
     except (FileNotFoundError, ConnectionRefusedError):
@@ -31,10 +39,10 @@ def ask(path: str, kind: str) -> dict[str, Any]:
     return found
 
 
-def _exchange(path: str, frame: bytes) -> bytes:
+def _exchange(path: str, frame: bytes, seconds: float) -> bytes:
     """One frame there, everything until the end back."""
     with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(_SECONDS)
+        asking.settimeout(seconds)
         asking.connect(path)
         asking.sendall(struct.pack(">I", len(frame)) + frame)
         chunks = []

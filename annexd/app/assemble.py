@@ -17,16 +17,20 @@ from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
+from annexd.app.neighbours import Neighbours
 from annexd.app.network import Network
 from annexd.app.nodes import Nodes
 from annexd.app.notify import Notify
+from annexd.app.onion_listener import OnionListener
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
 from annexd.app.proxying import Proxying
 from annexd.app.reception import Reception
+from annexd.app.repairs import Repairs
 from annexd.app.shell import Shell
 from annexd.app.ssh_listener import SshListener
 from annexd.app.state import state_directory
+from annexd.app.steward import Steward
 from annexd.app.token_file import TokenFile
 from annexd.app.tokens import Tokens
 from annexd.flow.workers import ThreadedWorkers
@@ -71,6 +75,8 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     )
     nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ)
     proxying = Proxying(reactor, directory, nodes, lambda: current.config.nodes, environ)
+    repairs = Repairs(reactor, directory, proxying)
+    steward = Steward(reactor, directory, proxying, repairs, lambda: current.config.served)
     host = Host(reactor, directory, sessions, current, proxying)
     shell = Shell(host)
     anteroom = Anteroom(lambda: current.config.daemon.max_unauthenticated)
@@ -91,11 +97,12 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         else:
             handoff.answer_json(await control.answer(handoff.kind, handoff.fields))
 
+    socket = plan.socket_path(current.config, environ)
     made = Gateway(
         reactor,
         Parts(
             current=current,
-            socket=plan.socket_path(current.config, environ),
+            socket=socket,
             workers=workers,
             directory=directory,
             sessions=sessions,
@@ -105,8 +112,10 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             listeners=(
                 Network(reactor, current, Certificates(reactor, state), reception),
                 SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
+                OnionListener(reactor, current, reception, state, socket),
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
+            background=(repairs,),
         ),
     )
     control = Control(
@@ -117,6 +126,8 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         made.reload,
         tokens.check,
         lambda: _where(state, current),
+        {**steward.requests, b"address": Neighbours(lambda: current.config, state, workers.disk).answer},
+        steward.ailing,
     )
     return made
 

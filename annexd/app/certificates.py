@@ -35,43 +35,52 @@ class Identity:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the files that are ``wanted`` had in them, and when."""
+
+    wanted: Tls
+    identity: Identity
+    stamps: Stamps
+
+
 class Certificates:
     """
-    Read at `use`, and again when a file has changed; what is wrong then leaves
-    everything as it was.  ``state`` is where the daemon keeps its own.
+    Those in `use`, which are read again when a file has changed; what is wrong
+    then leaves everything as it was.  ``state`` is where the daemon keeps its own.
     """
 
     def __init__(self, clock: IReactorTime, state: str) -> None:
         self._clock = clock
         self._state = state
-        self._wanted: Tls | None = None
-        self._identity: Identity | None = None
+        self._used: Reading | None = None
         self._seen: Stamps = ()
         self._looked = 0.0
 
-    def use(self, wanted: Tls) -> None:
-        """
-        Raises `ConfigError`; then the former ones stay, until the files that
-        are wanted now have changed.
-        """
-        self._wanted = wanted
-        self._seen, self._looked = self._stamps(wanted), self._clock.seconds()
-        self._identity = load(wanted, self._state)
-        # Where it was made just now.
-        self._seen = self._stamps(wanted)
+    def read(self, wanted: Tls) -> Reading:
+        """For `use`.  Raises `ConfigError`, and changes nothing."""
+        before = self._stamps(wanted)
+        identity = load(wanted, self._state)
+        # There were none where they have just been made.
+        return Reading(wanted, identity, self._stamps(wanted) if None in before else before)
+
+    def use(self, read: Reading) -> None:
+        self._used, self._seen, self._looked = read, read.stamps, self._clock.seconds()
 
     def identity(self) -> Identity:
         """As of now."""
-        assert self._wanted is not None and self._identity is not None, "use comes first"
+        assert self._used is not None, "use comes first"
         if self._clock.seconds() - self._looked >= _LOOK_S:
             self._looked = self._clock.seconds()
-            if self._stamps(self._wanted) != self._seen:
-                self._read_again(self._wanted)
-        return self._identity
+            stamps = self._stamps(self._used.wanted)
+            if stamps != self._seen:
+                self._seen = stamps
+                self._read_again(self._used.wanted)
+        return self._used.identity
 
     def _read_again(self, wanted: Tls) -> None:
         try:
-            self.use(wanted)
+            self.use(self.read(wanted))
         except ConfigError as error:
             _log.error("the former certificate stays in use: {error}", error=str(error))
         else:
@@ -101,6 +110,14 @@ def load(wanted: Tls, state: str) -> Identity:
     if wanted.client_ca is not None:
         _load_client_ca(context, wanted.client_ca, wanted.client_certificates)
     return Identity(context, fingerprint)
+
+
+def check(wanted: Tls, state: str) -> None:
+    """Raises `ConfigError` where `load` would, but makes nothing."""
+    if wanted.certificate is not None or os.path.exists(certificate_files(wanted, state)[0]):
+        load(wanted, state)
+    elif wanted.client_ca is not None:
+        _load_client_ca(_context(wanted), wanted.client_ca, wanted.client_certificates)
 
 
 def own_fingerprint(state: str) -> str:

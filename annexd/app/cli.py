@@ -66,19 +66,24 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from annexd.app.checking import check_files
     from annexd.app.config import read
+    from annexd.app.state import state_directory
 
     found = read(options.config)
+    notes = check_files(found, state_directory(found.daemon.state_directory, os.environ))
     repositories = sum(not served.nested for served in found.served)
     directories = len(found.served) - repositories
     print(
         f"{options.config}: {repositories} repositories, {directories} directories, {len(found.rules)} rules"
     )
     if not found.served:
-        print("annexd: note: it names nothing to serve, which will not do without a REPO", file=sys.stderr)
+        notes.append("it names nothing to serve, which will not do without a REPO")
     for served in found.served:
         if not os.path.isdir(served.path):
-            print(f"annexd: note: {os.fsdecode(served.path)} is not there now", file=sys.stderr)
+            notes.append(f"{os.fsdecode(served.path)} is not there now")
+    for note in notes:
+        print(f"annexd: note: {note}", file=sys.stderr)
     return 0
 
 
@@ -105,7 +110,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--socket", metavar="PATH", help=_SOCKET_HELP)
     reload = _add(commands, "reload", _reload, "make a daemon read its configuration again")
     reload.add_argument("--socket", metavar="PATH", help=_SOCKET_HELP)
-    check = _add(commands, "check-config", _check_config, "say what is wrong with a configuration")
+    check = _add(
+        commands,
+        "check-config",
+        _check_config,
+        "say what is wrong with a configuration and with the keys and certificates that it names",
+    )
     check.add_argument(
         "--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"by default {DEFAULT_CONFIG}"
     )

@@ -12,14 +12,20 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
+from annexd.app.fullness import Fullness
+from annexd.app.unusable import Unusable
+from annexd.errors import Refused
 from annexd.node import Health, Node
+from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.configured import Configured, Remote
-from annexd.router.inference import infer
+from annexd.router.inference import Entries, infer, rank
 from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
+from annexd.router.metadata import current
 from annexd.router.ports import Way, Wish
+from annexd.router.preferred import Judge, Question
 from annexd.router.routes import Branch, Plan, Routes
 from annexd.router.topology import Attached, Here, Neighbour, Network
 from annexd.router.uploads import Uploads
@@ -27,6 +33,9 @@ from annexd.router.weights import Quality, Weights
 
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
+
+_METADATA, _BALANCED = b"metadata=", b"balanced="
+_EXPRESSIONS = (b"preferred-content.log", b"required-content.log", b"group-preferred-content.log")
 
 MakeNode = Callable[[Remote, bytes], Node]
 """The node that is reached by a remote, when this UUID is asked for there."""
@@ -40,6 +49,10 @@ class Estate:
         self.configured = Configured()
         self.knowledge = Knowledge.from_logs({})
         self.routes = Routes(Network(Here(uuid), {}, {}))
+        self._judge: Judge | None = None
+        self.fullness = Fullness(clock)
+        self.asks_for_sizes = False
+        self.asks_for_metadata = False
         self.uploads = Uploads(clock)
         self._clock = clock
         self._make = make
@@ -49,6 +62,10 @@ class Estate:
         self._read_at = float("-inf")
 
     # --- what there is ---------------------------------------------------------
+
+    def forget(self) -> None:
+        """What was read a moment ago has been changed since."""
+        self._read_at = float("-inf")
 
     async def refresh(self, repository: Repository) -> None:
         """Notice what has changed; at most once a second, as sessions ask for it often."""
@@ -65,25 +82,29 @@ class Estate:
         if stamp != self._stamp or texts != self._texts:
             self._stamp, self._texts = stamp, texts
             self.knowledge = Knowledge.from_logs(texts)
+            self._judge = None
+            expressions = b"".join(texts[name] for name in _EXPRESSIONS)
+            self.asks_for_metadata = _METADATA in expressions
+            self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
             self._draw()
 
     def _draw(self) -> None:
         """The network, from what is known now."""
-        clusters = {uuid: name for name, uuid in self.configured.clusters.items()}
         knowledge = self.knowledge
         members = {uuid: knowledge.members(uuid) for uuid in knowledge.clusters}
-        entries = {
-            gateway: [(one.uuid, os.fsdecode(one.name)) for one in proxied]
-            for gateway, proxied in knowledge.proxies.items()
-        }
-        here = Here(self.uuid, self._attached(clusters), self._neighbours(), clusters)
-        self.routes = Routes(infer(here, entries, members))
+        here = self._here(lambda remote: self.lists(remote.uuid, remote.name))
+        self.routes = Routes(infer(here, entries_of(knowledge), members))
         used = set(self.configured.remotes)
         for key in [key for key in self._nodes if key[0] not in used]:
-            del self._nodes[key]
+            self._nodes.pop(key).close()
 
-    def _attached(self, clusters: Mapping[bytes, str]) -> tuple[Attached, ...]:
-        return tuple(
+    def intended(self) -> Here:
+        """This gateway as the git config has it, whether proxy.log says so yet or not."""
+        return self._here(lambda remote: True)
+
+    def _here(self, usable: Callable[[Remote], bool]) -> Here:
+        clusters = {uuid: name for name, uuid in self.configured.clusters.items()}
+        attached = tuple(
             Attached(
                 remote.uuid,
                 remote.name,
@@ -91,8 +112,9 @@ class Estate:
                 frozenset(uuid for uuid, name in clusters.items() if name in remote.node_of),
             )
             for remote in self.configured.remotes
-            if remote.proxied and self.lists(remote.uuid, remote.name)
+            if remote.proxied and usable(remote)
         )
+        return Here(self.uuid, attached, self._neighbours(), clusters)
 
     def _neighbours(self) -> tuple[Neighbour, ...]:
         return tuple(
@@ -104,6 +126,51 @@ class Estate:
     def neighbours(self) -> tuple[str, ...]:
         """The remotes that are other gateways of our clusters."""
         return tuple(remote.name for remote in self.configured.remotes if remote.gateway_of)
+
+    def describe(self, uuid: bytes) -> str:
+        """What a repository or a cluster is called here, for people."""
+        if uuid == self.uuid:
+            return "this gateway"
+        own = [remote.name for remote in self.configured.remotes if remote.uuid == uuid]
+        own += [name for name, cluster in self.configured.clusters.items() if cluster == uuid]
+        names = own or self.names(uuid)
+        if names:
+            return min(names, key=rank)
+        return (self.knowledge.descriptions.get(uuid) or uuid).decode("utf-8", "replace")
+
+    def cluster_called(self, name: str) -> bytes:
+        """By its name, or its UUID; without either the only one.  Raises `Refused`."""
+        clusters = self.configured.clusters
+        if not clusters:
+            raise Refused("the repository is no gateway of a cluster; see `git annex initcluster`")
+        if not name and len(set(clusters.values())) == 1:
+            return next(iter(clusters.values()))
+        known = ", ".join(sorted(clusters))
+        if not name:
+            raise Refused(f"the gateway has several clusters, so say which: {known}")
+        for called, uuid in clusters.items():
+            if name in (called, uuid.decode("ascii", "replace")):
+                return uuid
+        raise Refused(f"the gateway has no cluster {name}, but {known}")
+
+    def known_nodes(self) -> Mapping[Remote, list[Node]]:
+        """Those that were used so far, by their remotes; behind a gateway there may be several."""
+        found: dict[Remote, list[Node]] = {}
+        for (remote, _), node in self._nodes.items():
+            found.setdefault(remote, []).append(node)
+        return found
+
+    def judge(self) -> Judge:
+        """By what is known now, of the sizes of repositories too."""
+        if self.asks_for_sizes:
+            return Judge(self.knowledge, self.fullness.sizes)
+        if self._judge is None:
+            self._judge = Judge(self.knowledge, {})
+        return self._judge
+
+    def whereabouts(self, repository: Repository) -> Whereabouts:
+        """The location log, as sessions use it."""
+        return Whereabouts(repository, self.fullness.note)
 
     # --- what is proxied ---------------------------------------------------------
 
@@ -129,7 +196,8 @@ class Estate:
 
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
         """See `annexd.router.ports.Ways`."""
-        return self._ways(self.plan(cluster, bypass), lambda b: cluster if b.is_gateway else b.uuid)
+        plan = self.plan(cluster, bypass)
+        return self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
         return self.routes.plan(cluster, bypass, self.weights())
@@ -144,8 +212,16 @@ class Estate:
     def node(self, remote: Remote, uuid: bytes) -> Node:
         known = self._nodes.get((remote, uuid))
         if known is None:
-            known = self._nodes[remote, uuid] = self._make(remote, uuid)
+            known = self._make(remote, uuid)
+            if not isinstance(known, Unusable):  # what it lacks may come
+                self._nodes[remote, uuid] = known
         return known
+
+    def close(self) -> None:
+        """End all connections."""
+        for node in self._nodes.values():
+            node.close()
+        self._nodes.clear()
 
     def weights(self) -> Weights:
         """How the remotes fare: the best of what is known of each by the sessions with it."""
@@ -164,6 +240,14 @@ class Estate:
         return Weights(qualities)
 
 
+def entries_of(knowledge: Knowledge) -> Entries:
+    """proxy.log, as those read it who infer from it."""
+    return {
+        gateway: [(one.uuid, os.fsdecode(one.name)) for one in proxied]
+        for gateway, proxied in knowledge.proxies.items()
+    }
+
+
 class EstateWishes:
     """See `annexd.router.ports.Wishes`."""
 
@@ -175,4 +259,9 @@ class EstateWishes:
         self, key: Key, file: bytes, uuids: Sequence[bytes], holders: frozenset[bytes]
     ) -> Mapping[bytes, Wish]:
         await self._estate.refresh(self._repository)
-        return dict.fromkeys(uuids, Wish.WANTED)
+        judge = self._estate.judge()
+        metadata: Mapping[bytes, frozenset[bytes]] = {}
+        if self._estate.asks_for_metadata:
+            metadata = current(await Whereabouts(self._repository).metadata_log(key))
+        question = Question(key, decode_file(file) or None, holders, metadata)
+        return {uuid: judge.wish(uuid, question) for uuid in uuids}

@@ -15,9 +15,12 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
 from annexd.app.admin import Sessions
+from annexd.app.config import Config
+from annexd.app.listen import Listen
 from annexd.app.logs import Printer
 from annexd.app.notify import Notify
 from annexd.app.plan import Current
+from annexd.app.ports import Change
 from annexd.app.sockets import Claim
 from annexd.errors import AnnexdError, ConfigError
 from annexd.flow.workers import ThreadedWorkers
@@ -40,6 +43,13 @@ class Attendant(Protocol):
         """Nobody is inside any more."""
 
 
+class Background(Protocol):
+    """Something that uses repositories though nobody is inside."""
+
+    async def stop(self) -> None:
+        """Called off, and over."""
+
+
 class Listener(Protocol):
     """A way in for peers, beside the unix socket."""
 
@@ -50,8 +60,12 @@ class Listener(Protocol):
     def start(self) -> None:
         """Raises `ConfigError` when it cannot listen."""
 
-    def reload(self) -> None:
-        """The configuration has been read again; for peers that come from now on."""
+    def prepare(self, wanted: Listen) -> Change:
+        """
+        For a configuration that is in effect when the change is made; for
+        peers that come from then on.  Raises `ConfigError` when that cannot be
+        done, and everything is as it was.
+        """
 
     async def stop(self) -> None:
         """Let nobody in any more, and let go of those who have not become a session yet."""
@@ -76,6 +90,7 @@ class Parts:
 
     listeners: Sequence[Listener] = ()
     attendants: Sequence[Attendant] = ()
+    background: Sequence[Background] = ()
 
 
 class Gateway(Service):
@@ -155,14 +170,17 @@ class Gateway(Service):
         stays as it was, when the new configuration cannot be used.
         """
         parts = self._parts
-        waiting = parts.current.read_again()
-        config = parts.current.config
+        config = parts.current.read_again()
+        changes = self._prepare(config)
+        waiting = parts.current.use(config)
         parts.directory.reload(config.served)
         parts.sessions.most = config.daemon.max_sessions
         parts.sessions.detailed = config.daemon.tells_all
         parts.door.handshake = config.deadlines.handshake
-        for part in (*parts.attendants, *parts.listeners):
-            part.reload()
+        for attendant in parts.attendants:
+            attendant.reload()
+        for change in changes:
+            change.commit()
         if parts.printer is not None:
             parts.printer.use(config.daemon.log_format, config.daemon.log_level)
         sentence = f"{parts.current.plan.file or 'the command line'} is in effect for new sessions"
@@ -170,6 +188,17 @@ class Gateway(Service):
             sentence += f"; {', '.join(waiting)} wait for the next start"
         _log.info("reloaded: {sentence}", sentence=sentence)
         return sentence
+
+    def _prepare(self, config: Config) -> list[Change]:
+        changes: list[Change] = []
+        try:
+            for listener in self._parts.listeners:
+                changes.append(listener.prepare(config.listen))
+        except BaseException:
+            for change in changes:
+                change.drop()
+            raise
+        return changes
 
     def _heed(self, number: signal.Signals, act: Callable[[], None]) -> None:
         """Until the daemon has stopped.  Signals come in the middle of anything, ``act`` is called later."""
@@ -216,6 +245,8 @@ class Gateway(Service):
             self._heed(number, self._hurry)
         parts.notify.stopping()
         await self._stop_listening()
+        for work in parts.background:
+            await _whatever_happens(work, work.stop())
         if len(parts.sessions):
             seconds = parts.current.deadlines.drain
             _log.info(
@@ -257,14 +288,14 @@ class Gateway(Service):
             await _whatever_happens(listener, listener.stop())
 
 
-async def _whatever_happens(listener: Listener, act: Awaitable[None]) -> None:
+async def _whatever_happens(part: Listener | Background, act: Awaitable[None]) -> None:
     """A bug there must not keep the repositories from being closed."""
     try:
         await act
     except CancelledError:
         raise
     except Exception:
-        _log.failure("stopping what listens on {addresses}", addresses=", ".join(listener.addresses))
+        _log.failure("stopping {part}", part=type(part).__name__)
 
 
 def _raise_descriptor_limit() -> None:

@@ -45,6 +45,9 @@ class LocalNode:
     def store(self, caller: Caller) -> Store:
         return _LazyStore(self, caller)
 
+    def close(self) -> None:
+        """Sessions close what they have opened."""
+
     async def visit(self) -> Visit[Repository]:
         """Raises `Unavailable` when the repository is not there, or is another one now."""
         try:

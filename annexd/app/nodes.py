@@ -10,9 +10,10 @@ from typing import Any
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
 from annexd.app.read_only import ReadOnlyNode
+from annexd.app.unusable import Unusable
 from annexd.client.p2p_address import AddressError, parse
 from annexd.errors import ConfigError, Unavailable
-from annexd.node import Condition, Health, Node
+from annexd.node import Node
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Dialer
 from annexd.remotes.helper import HelperDialer
@@ -25,48 +26,6 @@ from annexd.remotes.url import Http, Local, P2PAnnex, Ssh, Unsupported, place_of
 from annexd.repo.local import Repository
 from annexd.router.configured import Remote
 from annexd.router.directory import Directory
-from annexd.store import Caller, Store
-
-
-class Unusable:
-    """
-    A remote that annexd cannot use: it takes part in clusters as a node that
-    is never reached, and says why.
-    """
-
-    is_local = False
-
-    def __init__(self, remote: Remote, uuid: bytes, reason: str) -> None:
-        self.uuid = uuid
-        self.name = remote.name
-        self.cost = remote.cost
-        self.reason = reason
-        self.condition = Condition(Health.DOWN, time.time(), reason)
-
-    def store(self, caller: Caller) -> Store:
-        return _Nothing(self)
-
-
-class _Nothing:
-    """Every method raises `Unavailable`."""
-
-    def __init__(self, node: Unusable) -> None:
-        self._node = node
-
-    @property
-    def uuid(self) -> bytes:
-        return self._node.uuid
-
-    def present_now(self, key: object) -> None:
-        return None
-
-    async def _refuse(self, *_: Any) -> Any:
-        raise Unavailable(f"{self._node.name}: {self._node.reason}")
-
-    present = lock = remove = timestamp = read = write = changes = _refuse
-
-    async def close(self) -> None:
-        pass
 
 
 class Nodes:
@@ -87,7 +46,6 @@ class Nodes:
         self._settings = settings
         self._environ = environ
         self._hosts: SshHosts | None = None
-        self._peers: list[PeerNode] = []
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
@@ -99,10 +57,7 @@ class Nodes:
         return make
 
     async def close(self) -> None:
-        """End all connections."""
-        for peer in self._peers:
-            peer.close()
-        self._peers.clear()
+        """End what connections have in common; the nodes themselves are closed."""
         if self._hosts is not None:
             await self._hosts.close()
 
@@ -112,10 +67,12 @@ class Nodes:
         place = place_of(remote.url, directory, home)
         try:
             if isinstance(place, Local):
-                return self._local(remote, uuid, place)
-            return self._peer(repository, remote, uuid, self._dialer(repository, remote, uuid, place))
+                node = self._local(remote, uuid, place)
+            else:
+                node = self._peer(repository, remote, uuid, self._dialer(repository, remote, uuid, place))
         except (ConfigError, Unavailable) as error:
-            return Unusable(remote, uuid, str(error))
+            return Unusable(uuid, remote.name, str(error))
+        return node
 
     def _local(self, remote: Remote, uuid: bytes, place: Local) -> Node:
         if uuid != remote.uuid:
@@ -127,9 +84,7 @@ class Nodes:
         link = Link(
             remote.name, uuid, dialer, self._reactor, patience=settings.patience, most=settings.connections
         )
-        node = PeerNode(link, remote.cost, repository.clocks.boot)
-        self._peers.append(node)
-        return node
+        return PeerNode(link, remote.cost, repository.clocks.boot)
 
     def _dialer(self, repository: Repository, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:

@@ -59,10 +59,8 @@ def left_for_a_start(former: Config, latter: Config) -> list[str]:
         for name in NEEDS_A_START
         if getattr(former.daemon, name) != getattr(latter.daemon, name)
     ]
-    for name in ("tls", "plain"):
-        before, after = getattr(former.listen, name), getattr(latter.listen, name)
-        if (before and before.address) != (after and after.address):
-            waiting.append(f"listen.{name}.address")
+    if former.listen.tor != latter.listen.tor:
+        waiting.append("listen.tor")
     return waiting
 
 
@@ -79,9 +77,12 @@ class Current:
     def deadlines(self) -> Deadlines:
         return self.config.deadlines
 
-    def read_again(self) -> list[str]:
-        """Which keys must wait for the next start. Raises `ConfigError` and changes nothing."""
-        latter = self.plan.config()
+    def read_again(self) -> Config:
+        """For `use`. Raises `ConfigError`, and changes nothing."""
+        return self.plan.config()
+
+    def use(self, latter: Config) -> list[str]:
+        """Which keys must wait for the next start."""
         waiting = left_for_a_start(self.config, latter)
         self.config = latter
         self.access = Access(latter.rules)

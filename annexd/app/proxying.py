@@ -20,6 +20,8 @@ from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.cluster import Cluster
 from annexd.router.directory import Directory, Visit
+from annexd.router.limits import Limits
+from annexd.router.ports import Wishes
 from annexd.router.proxied import ProxiedNode
 from annexd.store import Caller
 
@@ -67,18 +69,33 @@ class Proxying:
             await one.exchange.stop()
             one.visit.leave()
         self._exchanging.clear()
+        for estate in self._estates.values():
+            await estate.fullness.stop()
+            estate.close()
         await self._nodes.close()
 
     async def estate(self, repository: Repository) -> Estate:
         """As it is now."""
         estate = self._estates.get(repository.git_dir)
         if estate is None or estate.uuid != repository.uuid:
+            if estate is not None:
+                estate.close()
             estate = Estate(repository.uuid, self._reactor, self._nodes.of(repository))
             self._estates[repository.git_dir] = estate
         await estate.refresh(repository)
+        if estate.asks_for_sizes:
+            await self._count(repository.git_dir, estate)
         if self._settings().exchange and estate.neighbours():
             self._exchange(repository.git_dir, estate)
         return estate
+
+    async def _count(self, git_dir: bytes, estate: Estate) -> None:
+        """The first one to ask waits for an open repository, and nobody for the result."""
+        if not estate.fullness.due:
+            return
+        visit = await self._directory.find(git_dir)
+        members = frozenset().union(*estate.knowledge.clusters.values())
+        estate.fullness.count(Whereabouts(visit.repository), members, visit.leave)
 
     def _exchange(self, git_dir: bytes, estate: Estate) -> None:
         """Once for each gateway, from the moment that somebody uses it; nobody waits for it."""
@@ -102,32 +119,44 @@ class Proxying:
         names = (*estate.names(uuid), uuid.decode("ascii", "backslashreplace"))
         ours = Caller(repository.uuid, caller.name)  # to the nodes the gateway is the client
         if estate.is_cluster(uuid):
-            cluster = self._cluster(estate, repository, uuid, ours)
+            cluster = self.cluster(estate, repository, uuid, ours)
             return Seat(cluster, names, cluster.bypass)
         way = estate.way_to(uuid)
         if way is None:
             return None
         node = ProxiedNode(
             way.node,
-            Whereabouts(repository),
+            estate.whereabouts(repository),
             ours,
             self._reactor,
-            boot=repository.clocks.boot,
-            limits=self._settings().limits,
+            limits=self.limits,
         )
         return Seat(node, names)
 
-    def _cluster(self, estate: Estate, repository: Repository, uuid: bytes, caller: Caller) -> Cluster:
+    @property
+    def estates(self) -> Mapping[bytes, Estate]:
+        """Of the gateways that somebody came to, by their git directories."""
+        return self._estates
+
+    @property
+    def limits(self) -> Limits:
+        return self._settings().limits
+
+    def wishes(self, estate: Estate, repository: Repository) -> Wishes:
+        return EstateWishes(estate, repository)
+
+    def cluster(self, estate: Estate, repository: Repository, uuid: bytes, caller: Caller) -> Cluster:
+        """A cluster that the gateway serves, for one session."""
         return Cluster(
             uuid,
             lambda bypass: estate.ways(uuid, bypass),
-            Whereabouts(repository),
-            EstateWishes(estate, repository),
+            estate.whereabouts(repository),
+            self.wishes(estate, repository),
             caller,
             self._reactor,
             uploads=estate.uploads,
             boot=repository.clocks.boot,
-            limits=self._settings().limits,
+            limits=self.limits,
         )
 
 

@@ -39,6 +39,9 @@ class ReadOnlyNode:
     def store(self, caller: Caller) -> Store:
         return _ReadOnlyStore(self._node.store(caller))
 
+    def close(self) -> None:
+        self._node.close()
+
 
 class _ReadOnlyStore:
     def __init__(self, store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -15,14 +15,14 @@ from annexd.app.admin import Sessions
 from annexd.app.anteroom import Anteroom, Visitor, neighbourhood, plain_address
 from annexd.app.doorman import KeyDoorman
 from annexd.app.guessing import Guessing
-from annexd.app.listen import Address, Ssh
+from annexd.app.listen import Listen, Ssh
 from annexd.app.plan import Current
+from annexd.app.ports import Change, Ports
 from annexd.app.shell import Shell
 from annexd.app.ssh_users import OneFile, OneFileEach, Users
 from annexd.app.state import private_directory
 from annexd.errors import ConfigError
 from annexd.flow.workers import Pool
-from annexd.transports.port import Port, bind
 
 if TYPE_CHECKING:
     # Conch is needed, and takes its time and memory, only where the listener is configured.
@@ -41,7 +41,7 @@ _POLL_S = 0.02
 
 
 class SshListener:
-    """A `annexd.app.gateway.Listener`; it is where the configuration says as of now."""
+    """A `annexd.app.gateway.Listener`."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class SshListener:
         self._lobby = Lobby(anteroom)
         self._guessing = guessing
         self._state = state
-        self._ports: dict[Address, Port] = {}
+        self._ports = Ports(reactor, self._lobby.make_room)
         self._server: Server | None = None
         self._doorman: KeyDoorman | None = None
         self._settings: Ssh | None = None
@@ -70,42 +70,26 @@ class SshListener:
 
     @property
     def addresses(self) -> list[str]:
-        where = [Address(address.host, port.number) for address, port in self._ports.items()]
-        return [f"ssh:{address}" for address in where]
+        return self._ports.addresses
 
     # --- start, reload -------------------------------------------------
 
     def start(self) -> None:
-        self._apply(self._current.config.listen.ssh)
+        self.prepare(self._current.config.listen).commit()
 
-    def reload(self) -> None:
-        try:
-            self._apply(self._current.config.listen.ssh)
-        except ConfigError as error:
-            _log.error("the ssh listener stays as it was: {error}", error=str(error))
+    def prepare(self, wanted: Listen) -> Change:
+        settings = wanted.ssh
+        keys = [] if settings is None else self._host_keys(settings)
+        places = () if settings is None else settings.address
+        move = self._ports.move({("ssh", address): self._arrived for address in places})
 
-    def _apply(self, settings: Ssh | None) -> None:
-        """Raises `ConfigError`; then nothing has changed, but for keys and users."""
-        if settings is not None:
-            self._serve(settings)
-        wanted = () if settings is None else settings.address
-        added = {}
-        try:
-            for address in wanted:
-                if address not in self._ports:
-                    added[address] = self._port(address)
-        except ConfigError:
-            _stop(added)
-            raise
-        for port in added.values():
-            port.start()
-        _stop({address: port for address, port in self._ports.items() if address not in wanted})
-        kept = {address: port for address, port in self._ports.items() if address in wanted}
-        self._ports = kept | added
-        self._settings = settings
+        def commit() -> None:
+            if settings is not None:
+                self._serve(settings, keys)
+            move.commit()
+            self._settings = settings
 
-    def _port(self, address: Address) -> Port:
-        return Port(self._reactor, bind(address.host, address.port), self._arrived, self._lobby.make_room)
+        return Change(commit, move.drop)
 
     def _arrived(self, sock: socket.socket, address: Any) -> None:
         with sock:
@@ -115,13 +99,11 @@ class SshListener:
                 # It may have gone again, or there may be no descriptor for the copy.
                 _log.info("{address} was not let in: {error}", address=address[0], error=error.strerror)
 
-    def _serve(self, settings: Ssh) -> None:
+    def _serve(self, settings: Ssh, keys: Sequence[Key]) -> None:
         """Make the server, or have it use these keys for those who come from now on."""
-        try:
-            from annexd.transports.ssh.server import Server
-        except ImportError as error:
-            raise ConfigError(f"[listen.ssh] needs Conch: pip install 'annexd[server]' ({error})") from None
-        keys, limits = self._host_keys(settings), self._limits()
+        from annexd.transports.ssh.server import Server
+
+        limits = self._limits()
         if self._server is None or self._doorman is None:
             self._doorman = KeyDoorman(self._users(settings), self._guessing)
             self._server = Server(self._reactor, keys, limits, self._lobby, self._doorman, self._perform)
@@ -132,10 +114,12 @@ class SshListener:
                 self._doorman.users = self._users(settings)
 
     def _host_keys(self, settings: Ssh) -> list[Key]:
-        from annexd.transports.ssh.hostkey import fingerprint, read, read_or_make
+        """Raises `ConfigError`, also where there is no Conch."""
+        keys = given_host_keys(settings)
+        if keys:
+            return keys
+        from annexd.transports.ssh.hostkey import fingerprint, read_or_make
 
-        if settings.host_key:
-            return [read(path) for path in settings.host_key]
         path = os.path.join(private_directory(self._state), _OWN_KEY)
         key, is_new = read_or_make(path)
         if is_new:
@@ -183,8 +167,7 @@ class SshListener:
     # --- stop ----------------------------------------------------------
 
     async def stop(self) -> None:
-        ports, self._ports = self._ports, {}
-        _stop(ports)
+        self._ports.close()
         if self._server is not None:
             self._server.leave()
 
@@ -219,13 +202,18 @@ class Lobby:
         return iter(self._anteroom)
 
 
+def given_host_keys(settings: Ssh) -> list[Key]:
+    """Those that the configuration names.  Raises `ConfigError`, also where there is no Conch."""
+    try:
+        from annexd.transports.ssh import server  # noqa: F401
+        from annexd.transports.ssh.hostkey import read
+    except ImportError as error:
+        raise ConfigError(f"[listen.ssh] needs Conch: pip install 'annexd[server]' ({error})") from None
+    return [read(path) for path in settings.host_key]
+
+
 def _files(settings: Ssh) -> tuple[str | None, str | None]:
     return settings.authorized_keys, settings.users
-
-
-def _stop(ports: dict[Address, Port]) -> None:
-    for port in ports.values():
-        port.stop()
 
 
 def _read_ahead(users: Users) -> None:

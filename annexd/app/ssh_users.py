@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import DeferredLock
@@ -110,6 +110,32 @@ class _KeyFile:
             self._stamp, self._entries, problems = found
             for problem in problems:
                 _log.error("{place}: {sentence}", place=problem.place, sentence=clean(problem.sentence))
+
+
+def problems_of(file: str | None, directory: str | None) -> list[str]:
+    """What is wrong with the one file, or with those in the directory; blocks."""
+    if file is not None:
+        return list(_problems(file, ""))
+    assert directory is not None
+    try:
+        names = sorted(name for name in os.listdir(directory) if _LOGIN.fullmatch(name))
+    except OSError as error:
+        return [f"{directory}: {error.strerror}, so nobody can log in"]
+    return [
+        problem
+        for name in names
+        for problem in _problems(os.path.join(directory, name), name.removesuffix(_PUB))
+    ]
+
+
+def _problems(path: str, owner: str) -> Iterator[str]:
+    try:
+        found = _read_blocking(path, owner, ())
+    except ConfigError as error:
+        yield str(error)
+        return
+    for problem in found[2] if found is not None else ():
+        yield f"{problem.place}: {clean(problem.sentence)}"
 
 
 def _read_blocking(

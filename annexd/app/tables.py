@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ def status(document: dict[str, Any]) -> str:
     lines.append("")
     heads = ("SESSION", "USER", "REPOSITORY", "BY", "SINCE", "REQUESTS", "NOW")
     lines += section("no session is open", heads, _sessions(document))
+    if document.get("nodes"):
+        lines.append("")
+        lines += section("", ("NODE", "GATEWAY", "STATE", "SINCE", "WHY"), _nodes(document))
     return "\n".join(lines) + "\n"
 
 
@@ -37,6 +41,18 @@ def _sessions(document: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         for s in document["sessions"]
     ]
+
+
+def _nodes(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (node["name"], node["gateway"], node["health"], moment(node["since"]), node["reason"])
+        for node in document["nodes"]
+    ]
+
+
+def moment(seconds: float) -> str:
+    """Since 1970, as the local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _doing(session: dict[str, Any]) -> str:

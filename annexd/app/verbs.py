@@ -1,4 +1,4 @@
-"""The command lines of `annexd token`, `annexd invite`, `annexd pair` and `annexd access`."""
+"""The command lines of `annexd token`, `annexd invite`, `annexd pair`, `annexd access`, and of clusters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TypeAlias
 
+from annexd.app.cluster_verbs import add_cluster_verbs
 from annexd.app.values import duration
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -34,7 +35,9 @@ def add_verbs(commands: Commands, add: Callable[..., argparse.ArgumentParser], s
         parser.add_argument(
             "--repo", metavar="REPO", nargs=1, required=True, help="which repository it is for"
         )
-        parser.add_argument(
+        way = parser.add_mutually_exclusive_group()
+        way.add_argument("--tor", action="store_true", help="a tor-annex address, by [listen.tor]")
+        way.add_argument(
             "--address",
             metavar="ADDRESS",
             help="HOST:PORT[,sha256=HEX], where the configuration does not know",
@@ -45,6 +48,7 @@ def add_verbs(commands: Commands, add: Callable[..., argparse.ArgumentParser], s
         "--wait", metavar="TIME", type=_duration, default=600.0, help="for the other side; by default 10m"
     )
     _add_access(commands, add)
+    add_cluster_verbs(commands, add, _late, socket_help)
 
 
 def _add_tokens(

@@ -7,6 +7,9 @@ of the git directory.  git config may say the rest:
 annexd.address   HOST:PORT, what peers connect to (else what this host seems to be called)
 annexd.listen    HOST:PORT or PORT, where to listen (else the port of annexd.address, or one
                  that is free, which is then recorded here)
+
+Where neither is set and a running annexd serves the repository to git-annex's own peers,
+they come to it there, and nothing is made here.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from annexd.client.git_settings import Settings, git_directory
 from annexd.client.p2p_address import Address, AddressError, fingerprint, parse
 from annexd.client.processes import Output
 from annexd.client.program import Problem, say
+from annexd.client.running import running_address
 
 _PROGRAM = "git-annex-p2p-annexd"
 _DAYS = 36500  # it is trusted by its fingerprint, which has no end
@@ -40,33 +44,44 @@ _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 def print_address() -> int:
     settings = Settings()
-    directory = own_directory()
-    pinned = own_fingerprint(own_certificate(directory))
+    address = None
+    if not settings.get("address") and not settings.get("listen"):
+        address = running_address(settings, _absolute(_git_directory()))
+    posix.write(1, f"{address or _own_address(settings)}\n".encode())
+    return 0
+
+
+def _own_address(settings: Settings) -> Address:
+    pinned = own_fingerprint(own_certificate(own_directory()))
     place = settings.get("address")
     if place:
         address = _configured(place)
-        address = Address(address.host, address.port, pinned, address.name, address.label)
-    else:
-        _, port = listening(settings.get("listen")) if settings.get("listen") else ("", _choose_port())
-        address = Address(_own_host(), port, pinned)
-        say(
-            _PROGRAM, f"peers will connect to {address.host} port {address.port}, or what annexd.address says"
-        )
-    posix.write(1, f"{address}\n".encode())
-    return 0
+        return Address(address.host, address.port, pinned, address.name, address.label)
+    _, port = listening(settings.get("listen")) if settings.get("listen") else ("", _choose_port())
+    address = Address(_own_host(), port, pinned)
+    say(_PROGRAM, f"peers will connect to {address.host} port {address.port}, or what annexd.address says")
+    return address
 
 
 def own_directory() -> str:
     """``annexd`` in the git directory that all work trees share; it is made if need be."""
-    directory = git_directory()
-    if not directory:
-        raise Problem("there is no git repository here")
-    path = f"{directory}/annexd"
+    path = f"{_git_directory()}/annexd"
     try:
         posix.mkdir(path, 0o700)
     except FileExistsError:
         pass
     return path
+
+
+def _git_directory() -> str:
+    directory = git_directory()
+    if not directory:
+        raise Problem("there is no git repository here")
+    return directory
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") else f"{posix.getcwd()}/{path}"
 
 
 def own_certificate(directory: str) -> str:

@@ -3,7 +3,8 @@ Lets peers come over TLS to git-annex, which serves them at a unix socket.
 
 git-annex's remotedaemon starts this once, never again, and does not end it.
 So it does not give up where something may change, and ends when git-annex has
-gone.  Each session is a process of its own.
+gone.  Where a running annexd serves the address there is nothing to do.  Each
+session is a process of its own.
 """
 
 from __future__ import annotations
@@ -44,10 +45,14 @@ def reach(text: str, path: str) -> int:
     _leave_to_git_annex()
     git_annex = _GitAnnex()
     log = _Log()
+    settings = Settings()
     try:
         directory = own_directory()
         log.keep_in(directory)
-        context, host, port = _prepare(text, directory)
+        if settings.get("servedAt") == text:
+            log.write(f"{text}: annexd serves it, when it runs")
+            return 0
+        context, host, port = _prepare(text, directory, settings)
     except (AddressError, Problem) as problem:
         log.write(f"{text}: {problem}")
         return 1
@@ -58,9 +63,8 @@ def reach(text: str, path: str) -> int:
     return 0
 
 
-def _prepare(text: str, directory: str) -> tuple[_ssl._SSLContext, str, int]:
+def _prepare(text: str, directory: str, settings: Settings) -> tuple[_ssl._SSLContext, str, int]:
     address = parse(text)
-    settings = Settings()
     certificate = own_certificate(directory)
     if address.sha256 and address.sha256 != own_fingerprint(certificate):
         raise Problem(

@@ -9,7 +9,7 @@ kernel can move the bytes where both ends allow it.
 from __future__ import annotations
 
 import os
-from typing import Awaitable, Callable, Protocol, Union
+from typing import Awaitable, Callable, Protocol, Union, runtime_checkable
 
 from annexd.errors import PeerLost, Refused, Unavailable
 from annexd.flow.workers import Workers
@@ -59,6 +59,13 @@ class Succession:
 class Sink(Protocol):
     async def write(self, data: Buffer) -> None:
         """Take all of ``data``; returns when there is room for more."""
+
+
+@runtime_checkable
+class Gatherer(Sink, Protocol):
+    """A sink that passes on large pieces from memory; ``workers`` may read them for it."""
+
+    workers: Workers
 
 
 class Digest(Protocol):
@@ -148,3 +155,18 @@ class FileSink:
                 view = view[count:]
         except OSError as error:
             self.error = error
+
+
+class Gathered(FileSink):
+    """Where what a thread reads is kept in memory: no file, but to the thread it looks like one."""
+
+    def __init__(self, workers: Workers) -> None:
+        super().__init__(workers, -1, 0, NoDigest())
+        self._pieces: list[bytes] = []
+
+    def write_blocking(self, data: Buffer) -> None:
+        self._pieces.append(bytes(data))
+
+    async def pass_on(self, sink: Sink) -> None:
+        for piece in self._pieces:
+            await sink.write(piece)

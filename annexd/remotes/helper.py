@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from annexd.remotes.dialing import Explain
 from annexd.remotes.murmur import Murmur
 from annexd.remotes.url import P2PAnnex
 from annexd.sessions.wire import Wire
-from annexd.transports.pipes import OwnPipes
+from annexd.transports.pipes import OwnPipes, close_all, new_pipes
 
 _PREFIX = "git-annex-p2p-"
 
@@ -60,19 +59,15 @@ class _Helper(ProcessProtocol):
         self._timer: IDelayedCall | None = None
 
     def start(self, argv: list[str], environ: Mapping[str, str], wire: Wire) -> None:
-        their_input, our_output = os.pipe()
-        our_input, their_output = os.pipe()
-        our_error, their_error = os.pipe()
+        (their_input, our_output), (our_input, their_output), (our_error, their_error) = new_pipes(3)
         files = {0: their_input, 1: their_output, 2: their_error}
         try:
             self._reactor.spawnProcess(self, argv[0], argv, env=environ, path=None, childFDs=files)
         except OSError as error:
-            for fd in (our_input, our_output, our_error):
-                os.close(fd)
+            close_all((our_input, our_output, our_error))
             raise Unavailable(f"{argv[0]} cannot be run: {error.strerror}") from None
         finally:
-            for fd in files.values():
-                os.close(fd)
+            close_all(files.values())
         self.murmur = Murmur(self._reactor, our_error)
         OwnPipes(self._reactor, our_input, our_output, self._parted).connect(wire)
 

@@ -18,14 +18,14 @@ from random import Random
 from typing import Callable
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import AnnexdError, PeerLost, Refused, Stalled, Unavailable
 from annexd.node import Condition
 from annexd.protocol.keys import Key
 from annexd.protocol.messages import Bypass
-from annexd.remotes.connection import Connection
 from annexd.remotes.dialing import Dialer, Explain
+from annexd.remotes.pool import Connection, Idle
 from annexd.remotes.queue import Queue
 from annexd.remotes.vitals import Backoff, Vitals
 from annexd.remotes.watch import Watch
@@ -77,12 +77,11 @@ class Link:
         self._way: tuple[bytes, ...] = ()
         self._dialer = dialer
         self._most = most
-        self._idle: list[Connection] = []  # the one that was used last is at the end
+        self._idle = Idle(clock, self.patience.idle)
         self._used: set[Connection] = set()
         self._dials: dict[Deferred[Connection], bool] = {}  # whether it was dropped
         self._queue = Queue(clock, self.patience.answer, f"{name} is busy: all connections to it are in use")
         self._cramped_until = 0.0
-        self._sweep: IDelayedCall | None = None
         self._closed = False
 
     @property
@@ -105,8 +104,9 @@ class Link:
             if self.vitals.down and self._watch.awake:
                 raise Unavailable(self.condition.reason)
             probing = self.vitals.admit()
-            connection = None if probing or fresh else self._take_idle(bypass)
+            connection = None if probing or fresh else self._idle.take(bypass)
             if connection is not None:
+                self._used.add(connection)
                 return connection
             if probing or self._make_room(self._queue.stands_still(began)):
                 try:
@@ -134,7 +134,7 @@ class Link:
         self._used.discard(connection)
         self._done_probing(connection)
         if connection.wire.quiet and not self._closed and not self.vitals.down:
-            self._keep(connection)
+            self._idle.keep(connection)
         else:
             if connection.wire.stalled and not connection.hurried:
                 self._missed(f"{self.name} has let a deadline pass without a sign of life")
@@ -144,41 +144,9 @@ class Link:
     def close(self) -> None:
         self._closed = True
         self._watch.end()
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
         self._drop(f"{self.name} is not in use any more", set(self._used))
 
     # --- the pool ------------------------------------------------------
-
-    def _take_idle(self, bypass: tuple[bytes, ...]) -> Connection | None:
-        for connection in reversed(self._idle):
-            if connection.bypass == bypass:
-                self._idle.remove(connection)
-                if connection.wire.quiet:
-                    connection.reused = connection.asking = True
-                    connection.lasting = connection.hurried = False
-                    self._used.add(connection)
-                    return connection
-                connection.wire.abort(PeerLost("the peer has hung up"))
-                return self._take_idle(bypass)
-        return None
-
-    def _keep(self, connection: Connection) -> None:
-        connection.idle_since = self.clock.seconds()
-        self._idle.append(connection)
-        if self._sweep is None:
-            self._sweep = self.clock.callLater(self.patience.idle, self._sweep_out)
-
-    def _sweep_out(self) -> None:
-        """Hang up those that were idle for long enough."""
-        self._sweep = None
-        now = self.clock.seconds()
-        while self._idle and self._idle[0].idle_since + self.patience.idle <= now:
-            self._idle.pop(0).wire.hang_up()
-        if self._idle:
-            left = self._idle[0].idle_since + self.patience.idle - now
-            self._sweep = self.clock.callLater(left, self._sweep_out)
 
     def _make_room(self, beyond: bool) -> bool:
         """
@@ -191,7 +159,7 @@ class Link:
         if used >= self._most:
             return beyond and not self._dials and used < self._most * _BEYOND
         if used + len(self._idle) >= self._most:
-            self._idle.pop(0).wire.hang_up()
+            self._idle.hang_up_oldest()
         return True
 
     @property
@@ -215,7 +183,7 @@ class Link:
             if self._dials[dial]:
                 raise Unavailable(self.condition.reason or f"{self.name} is not in use any more") from None
             raise
-        except (AnnexdError, TimeoutError) as error:
+        except (AnnexdError, TimeoutError, OSError) as error:  # OSError: no descriptors are left
             raise self._not_opened(error, began) from None
         finally:
             del self._dials[dial]
@@ -300,8 +268,7 @@ class Link:
 
     def _drop(self, reason: str, used: set[Connection]) -> None:
         """Tell all who wait for the peer, and those that ``used`` are in use by."""
-        idle, self._idle = self._idle, []
-        for connection in [*idle, *used]:
+        for connection in [*self._idle.clear(), *used]:
             connection.wire.abort(PeerLost(reason))
         for dial in list(self._dials):
             if dial in self._dials and not dial.called:

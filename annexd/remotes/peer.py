@@ -9,8 +9,8 @@ from annexd.errors import Refused, Unavailable
 from annexd.flow.body import Sink, Source
 from annexd.node import Condition
 from annexd.protocol.keys import Key
-from annexd.remotes.connection import Connection
 from annexd.remotes.link import Link
+from annexd.remotes.pool import Connection
 from annexd.sessions.ask import Peer
 from annexd.store import Caller, Lease, Outcome, Reader, Store, Writer
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from contextlib import suppress
 from typing import Any, Callable
 
 from twisted.internet.task import deferLater
@@ -13,7 +11,7 @@ from annexd.errors import PeerLost, Refused
 from annexd.remotes import ssh_mux
 from annexd.remotes.murmur import Murmur
 from annexd.sessions.wire import Wire
-from annexd.transports.pipes import OwnPipes
+from annexd.transports.pipes import OwnPipes, close_all, new_pipes
 from annexd.transports.readiness import readable, writable
 
 _REQUEST = 1
@@ -94,19 +92,20 @@ async def open_session(
     `NoSession`, `PeerLost` and `FramingError`.
     """
     control = Control(reactor)
-    pipes = [*os.pipe(), *os.pipe(), *os.pipe()]
+    (their_input, our_output), (our_input, their_output), (our_error, their_error) = new_pipes(3)
+    theirs = (their_input, their_output, their_error)
     try:
         await control.connect(path)
         await control.send(ssh_mux.new_session(_REQUEST, command))
-        for fd in (pipes[0], pipes[3], pipes[5]):
+        for fd in theirs:
             await control.send_descriptor(fd)
         await _opened(control)
     except BaseException:
         control.close()
-        _close(*pipes)
+        close_all((our_input, our_output, our_error))
         raise
-    their_input, our_output, our_input, their_output, our_error, their_error = pipes
-    _close(their_input, their_output, their_error)
+    finally:
+        close_all(theirs)
 
     def parted() -> None:
         control.close()
@@ -125,9 +124,3 @@ async def _opened(control: Control) -> None:
                 raise NoSession(reason)
             case ssh_mux.Exit():
                 raise PeerLost("the session ended before it began")
-
-
-def _close(*fds: int) -> None:
-    for fd in fds:
-        with suppress(OSError):
-            os.close(fd)

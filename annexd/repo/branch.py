@@ -81,16 +81,16 @@ class Branch:
 
         Returns `False` when that is what the log says already.
         """
-        return self.record_all(key, {self._settings.uuid: present}, still)
+        return bool(self.record_all(key, {self._settings.uuid: present}, still))
 
     def record_all(
         self, key: Key, present: Mapping[bytes, bool], still: Callable[[], bool] = lambda: True
-    ) -> bool:
-        """The same of several repositories, by their UUIDs, at once."""
+    ) -> frozenset[bytes]:
+        """The same of several repositories, by their UUIDs, at once; those of which it was news."""
         name = self._layout.log_name(key)
         with self._journal_locked():
             if not still():
-                return False
+                return frozenset()
             private, public = self._current(name)
             now, known = self._now(), private + public
             found = (presence.change(known, uuid, here, now) for uuid, here in present.items())
@@ -98,7 +98,7 @@ class Branch:
             hidden = {line for line in lines if self._settings.is_private(line.uuid)}
             self._add_lines(self._layout.journal_private, name, private, hidden)
             self._add_lines(self._layout.journal, name, public, {*lines} - hidden)
-            return bool(lines)
+            return frozenset(line.uuid for line in lines)
 
     def _add_lines(self, journal: bytes, name: bytes, text: bytes, lines: set[presence.Line]) -> None:
         if lines:
@@ -109,6 +109,20 @@ class Branch:
     def texts(self, names: Iterable[bytes]) -> dict[bytes, bytes]:
         """Files of the branch as they are, or will be when the journal has been committed."""
         return {name: b"".join(self._current(name)) for name in names}
+
+    def rewrite(self, name: bytes, change: Callable[[bytes, float], bytes]) -> bool:
+        """
+        Have a file of the branch be what ``change`` makes of it, from its
+        content and the time of day; nobody else writes meanwhile.  `False`
+        when that is what it is already.
+        """
+        with self._journal_locked():
+            _, public = self._current(name)
+            changed = change(public, self._now())
+            if changed == public:
+                return False
+            self._write(self._layout.journal, journal_name(name), changed)
+            return True
 
     def _current(self, name: bytes) -> tuple[bytes, bytes]:
         """

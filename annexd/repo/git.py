@@ -135,6 +135,33 @@ class Git:
             blob = _entry(tree, name)
             return blob.data if isinstance(blob, pygit2.Blob) else None
 
+    # --- objects, by their names in hex ----------------------------------------
+
+    def tree_of(self, commit: bytes) -> bytes:
+        """The name of a commit's top directory."""
+        with _refusing(self.git_dir):
+            return str(self._repository[commit.decode("ascii")].peel(pygit2.Tree).id).encode("ascii")
+
+    def content(self, name: bytes) -> bytes:
+        """Of a tree (see `annexd.repo.trees`), or of a file."""
+        with _refusing(self.git_dir):
+            return self._repository[name.decode("ascii")].read_raw()
+
+    def checked_in(self, path: bytes) -> bytes | None:
+        """What a file of HEAD holds, or a symlink leads to; `None` where there is none."""
+        with _refusing(self.git_dir):
+            if self._repository.head_is_unborn:
+                return None
+            tree = str(self._repository.head.peel(pygit2.Tree).id)
+            *directories, name = path.split(b"/")
+            for part in directories:
+                mode, oid = trees.cut(self._repository[tree].read_raw()).get(part, (b"", b""))
+                if mode != trees.TREE:
+                    return None
+                tree = oid.hex()
+            mode, oid = trees.cut(self._repository[tree].read_raw()).get(name, (b"", b""))
+            return self._repository[oid.hex()].read_raw() if mode in trees.CONTENT else None
+
     def _head(self) -> bytes | None:
         reference = self._repository.references.get(_BRANCH)
         return None if reference is None else str(reference.resolve().target).encode("ascii")

@@ -15,6 +15,7 @@ from annexd.repo.disks import refusing, sentence
 from annexd.repo.objects import discard
 from annexd.repo.partials import CatchUp, PartialSink, Upload
 from annexd.repo.parts import Parts
+from annexd.repo.sharing import Common, Share
 from annexd.repo.trips import Gate, GatedWorkers
 from annexd.repo.verify import Checker, Means
 from annexd.store import Outcome
@@ -59,6 +60,19 @@ class LocalWriter:
         self.sink: Sink = self._sink
         if upload.offset and checker.means is Means.HASH and parts.settings.verify:
             self._catch_up()
+
+    def share_check(self, other: object) -> None:
+        """See `annexd.store.Sharer`."""
+        if isinstance(other, LocalWriter) and self._can_share(other):
+            digest = other._sink.digest
+            common = digest.common if isinstance(digest, Share) else Common(digest)
+            other._sink.digest, self._sink.digest = Share(common), Share(common)
+            self.checker = other.checker
+
+    def _can_share(self, other: LocalWriter) -> bool:
+        """Only what is hashed as it comes, from the beginning on, and means the same."""
+        both = (self, other)
+        return all(one._hashing and not one._begun for one in both) and self.checker.means_as(other.checker)
 
     def announce(self, length: int) -> None:
         self._begun = True
@@ -147,7 +161,8 @@ class LocalWriter:
             self._catch_up()
         if self._catching_up is not None:
             await self._catching_up
-        return self.checker.matches(size)
+        digest = self._sink.digest
+        return self.checker.matches(size) and (not isinstance(digest, Share) or digest.complete)
 
     def _catch_up(self) -> None:
         """Hash what nobody has hashed yet, from the beginning of the file."""

@@ -86,10 +86,18 @@ class Ledger:
         if self.branch.record(key, present, still):
             self._written = True
 
-    def record_all(self, key: Key, present: Mapping[bytes, bool]) -> None:
+    def record_all(self, key: Key, present: Mapping[bytes, bool]) -> frozenset[bytes]:
         """The same for other repositories, see `Branch.record_all`."""
-        if self.branch.record_all(key, present):
+        news = self.branch.record_all(key, present)
+        if news:
             self._written = True
+        return news
+
+    def rewrite(self, name: bytes, change: Callable[[bytes, float], bytes]) -> bool:
+        """The same for any file of the branch, see `Branch.rewrite`."""
+        changed = self.branch.rewrite(name, change)
+        self._written = self._written or changed
+        return changed
 
     def found_written(self) -> None:
         """The same, when there is something in the journal already."""

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 FILE = b"100644"
 TREE = b"40000"
+CONTENT = (FILE, b"100755", b"120000")
+"""Files, and symlinks."""
 
 Entries = dict[bytes, tuple[bytes, bytes]]
 """The entries of one tree: name -> mode, binary object name."""

@@ -81,13 +81,14 @@ class Checker:
     that have any, see `equivalent_keys`.
     """
 
-    __slots__ = ("_size", "_wanted", "digest", "means")
+    __slots__ = ("_hashes", "_size", "_wanted", "digest", "means")
 
     def __init__(self, key: Key, equivalents: Sequence[Key] = ()) -> None:
         self.means = means(key, equivalents)
         self.digest: Digest = NoDigest()
         self._size = key.size
         self._wanted: list[tuple[_Hash, bytes]] = []
+        self._hashes: frozenset[tuple[bytes, bytes]] = frozenset()
         if self.means is Means.HASH:
             self._set_up(equivalents if key.backend == VERIFIABLE_URL else (key,))
 
@@ -102,9 +103,14 @@ class Checker:
             return True
         return any(digest.hexdigest().encode() == wanted for digest, wanted in self._wanted)
 
+    def means_as(self, other: Checker) -> bool:
+        """Whether both tell the same content."""
+        return (self._size, self._hashes) == (other._size, other._hashes)
+
     def _set_up(self, keys: Sequence[Key]) -> None:
         """One hash for each backend, however many keys there are of it."""
         digests: dict[bytes, _Hash] = {}
+        self._hashes = frozenset((_without_extension(key.backend), _wanted(key)) for key in keys)
         for key in keys:
             backend = _without_extension(key.backend)
             if backend not in digests:

@@ -14,7 +14,9 @@ from typing import Union
 from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import Refused
+from annexd.flow.pour import Moved
 from annexd.protocol.keys import Key
+from annexd.router import repairing
 from annexd.router.errands import Errands, quietly
 from annexd.router.limits import Limits
 from annexd.router.members import Members
@@ -91,6 +93,14 @@ class Cluster:
 
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         return await open_upload(self._parts, key, file)
+
+    async def lacking(self, key: Key, holders: frozenset[bytes], ask_all: bool = False) -> frozenset[bytes]:
+        """The nodes that are to be given it from others, see `annexd.router.repairing.lacking`."""
+        return await repairing.lacking(self._parts, key, holders, ask_all)
+
+    async def fill(self, key: Key, moved: Moved) -> Outcome:
+        """Give it to them, see `annexd.router.repairing.fill`."""
+        return await repairing.fill(self._parts, key, moved)
 
     async def changes(self) -> tuple[bytes, ...]:
         raise Refused("a cluster has no git refs of its own")

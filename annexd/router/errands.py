@@ -39,17 +39,21 @@ class Errands:
         work: Coroutine[Any, Any, T],
         silence: str,
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        call_off: bool = True,
     ) -> T:
         """
         What ``work`` returns.  Raises `Unavailable`, with the sentence
         ``silence`` when it takes longer, and also where ``work`` raises
         `PeerLost`: that is for the peer at the other end to mean.
+
+        Work that takes longer is called off, or else goes on for itself, so
+        that whoever does it comes to its own conclusions about the delay.
         """
         try:
             started = Deferred.fromCoroutine(work)
             if started.called and not isinstance(started.result, Deferred):
                 return await started
-            return await self._result(started, seconds, silence, give_back)
+            return await self._result(started, seconds, silence, give_back, call_off)
         except PeerLost as error:
             raise Unavailable(str(error)) from error
 
@@ -59,12 +63,14 @@ class Errands:
         seconds: float,
         silence: str,
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None,
+        call_off: bool,
     ) -> T:
         result: Deferred[T] = Deferred()
+        late = False
 
         def arrived(outcome: T | Failure) -> None:
             self._under_way.discard(started)
-            if not result.called:
+            if not late and not result.called:
                 result.callback(outcome)  # a Failure counts as one
             elif isinstance(outcome, Failure):
                 _forget(outcome)
@@ -72,8 +78,11 @@ class Errands:
                 self.start(give_back(outcome))
 
         def expired() -> None:
-            if not result.called:
-                result.errback(Unavailable(silence))
+            nonlocal late
+            late = True
+            if call_off:
+                started.cancel()
+            result.errback(Unavailable(silence))
 
         self._under_way.add(started)
         started.addBoth(arrived)
@@ -83,8 +92,8 @@ class Errands:
         finally:
             if timer.active():
                 timer.cancel()
-            if started in self._under_way:
-                started.cancel()
+                if started in self._under_way:  # whoever waits has been called off himself
+                    started.cancel()
 
     def start(self, work: Coroutine[Any, Any, object]) -> Deferred[None]:
         """``work`` goes on by itself; the result fires when it is over, and never fails."""

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from annexd.router.routes import Branch, Plan
-from annexd.router.topology import unwanted_node
-from annexd.router.tree import Leaf
+from annexd.router.topology import unwanted_node, unwanted_nodes
+from annexd.router.weights import DOWN_COST
 
 Describe = Callable[[bytes], str]
 """What a UUID is called, for people."""
@@ -33,15 +33,13 @@ class _Explanation:
             if branch.is_gateway:
                 yield from self._gateway_branch(branch)
             else:
-                leaves = self._plan.tree.shares[self._here.uuid]
-                leaf = next(leaf for leaf in leaves if leaf.node == branch.uuid)
-                yield self._leaf(1, leaf, f", remote {branch.name}")
+                yield self._node(1, self._here.uuid, branch.uuid, f", remote {branch.name}")
         for node in sorted(self._plan.unreached):
             yield f"  not reached: {self._describe(node)}: {self._why_not(node)}"
 
     def _gateway_branch(self, branch: Branch) -> Iterator[str]:
-        told = [uuid for uuid in branch.bypass if not uuid.startswith(unwanted_node(b""))]
-        nodes = [uuid[len(unwanted_node(b"")) :] for uuid in branch.bypass if uuid not in told]
+        nodes = sorted(unwanted_nodes(branch.bypass))
+        told = [uuid for uuid in branch.bypass if uuid not in set(map(unwanted_node, nodes))]
         yield from self._gateway(1, branch.uuid, f", remote {branch.name}", branch.reaches)
         yield "    told to bypass the gateways " + ", ".join(map(self._describe, told))
         if nodes:
@@ -50,28 +48,28 @@ class _Explanation:
     def _gateway(self, depth: int, uuid: bytes, note: str, reaches: frozenset[bytes]) -> Iterator[str]:
         stop = self._plan.tree.stops[uuid]
         indent = "  " * depth
-        state = ", down or avoided" if stop.down else ""
-        yield f"{indent}gateway {self._describe(uuid)}{note}, cost {stop.cost:.0f}{state}"
-        for leaf in self._plan.tree.shares.get(uuid, ()):
-            yield self._leaf(depth + 1, leaf, "")
+        yield f"{indent}gateway {self._describe(uuid)}{note}, cost {stop.cost:.0f}{_state(stop.down)}"
+        for node in sorted(self._plan.tree.shares.get(uuid, ())):
+            yield self._node(depth + 1, uuid, node, "")
         for behind in self._behind[uuid]:
             if self._leads_to_any(behind, reaches):
                 yield from self._gateway(depth + 1, behind, "", reaches)
 
     def _leads_to_any(self, uuid: bytes, reaches: frozenset[bytes]) -> bool:
         shares = self._plan.tree.shares
-        return any(leaf.node in reaches for leaf in shares.get(uuid, ())) or any(
+        return not reaches.isdisjoint(shares.get(uuid, ())) or any(
             self._leads_to_any(behind, reaches) for behind in self._behind[uuid]
         )
 
-    def _leaf(self, depth: int, leaf: Leaf, note: str) -> str:
-        owners = self._plan.plane.owners.get(leaf.node, ())
-        others = [self._describe(uuid) for uuid in owners if uuid != leaf.gateway]
+    def _node(self, depth: int, gateway: bytes, node: bytes, note: str) -> str:
+        cost = self._plan.tree.shares[gateway][node]
+        owners = self._plan.plane.owners.get(node, ())
+        others = [self._describe(uuid) for uuid in owners if uuid != gateway]
         also = f" (also at {', '.join(others)}: dearer, or of the same cost)" if others else ""
-        if leaf.gateway not in owners:
+        if gateway not in owners:
             also = " (nobody is known to have it, so it is looked for here)"
-        state = ", down or avoided" if leaf.down else ""
-        return f"{'  ' * depth}node {self._describe(leaf.node)}{note}, cost {leaf.cost:.0f}{state}{also}"
+        state = _state(cost >= DOWN_COST)
+        return f"{'  ' * depth}node {self._describe(node)}{note}, cost {cost:.0f}{state}{also}"
 
     def _why_not(self, node: bytes) -> str:
         owners = self._plan.plane.owners.get(node, ())
@@ -80,3 +78,7 @@ class _Explanation:
         bypassed = self._plan.usable.bypass
         reasons = {True: "is to be bypassed", False: "no way is known to it"}
         return "; ".join(f"{self._describe(uuid)}: {reasons[uuid in bypassed]}" for uuid in owners)
+
+
+def _state(down: bool) -> str:
+    return ", down or avoided" if down else ""

@@ -18,11 +18,11 @@ _PIECE = 64 * 1024
 class PatientSource:
     """A source that gives a piece of it in ``seconds``, or fails."""
 
-    def __init__(self, source: Source, errands: Errands, seconds: float, name: str) -> None:
+    def __init__(self, source: Source, errands: Errands, seconds: float) -> None:
         self._source = source
         self._errands = errands
         self._seconds = seconds
-        self._silence = f"{name} has sent nothing for {seconds:g} seconds"
+        self._silence = f"it has sent nothing for {seconds:g} seconds"
 
     @property
     def remaining(self) -> int:
@@ -38,11 +38,11 @@ class FailingSink:
     ``error``, and the rest dropped: the client is let finish, and told at the end.
     """
 
-    def __init__(self, sink: Sink, errands: Errands, seconds: float, name: str) -> None:
+    def __init__(self, sink: Sink, errands: Errands, seconds: float) -> None:
         self._sink = sink
         self._errands = errands
         self._seconds = seconds
-        self._silence = f"{name} has taken nothing for {seconds:g} seconds"
+        self._silence = f"it has taken nothing for {seconds:g} seconds"
         self.error: AnnexdError | None = None
 
     async def write(self, data: Buffer) -> None:
@@ -55,9 +55,9 @@ class FailingSink:
             view = view[_PIECE:]
 
 
-def patient(source: Source, errands: Errands, seconds: float, name: str) -> Source:
+def patient(source: Source, errands: Errands, seconds: float) -> Source:
     """Files are left as they are, for the kernel to move."""
-    return source if isinstance(source, FileSource) else PatientSource(source, errands, seconds, name)
+    return source if isinstance(source, FileSource) else PatientSource(source, errands, seconds)
 
 
 async def _read(source: Source, limit: int) -> Buffer:

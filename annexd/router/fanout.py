@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import AnnexdError, Refused, Unavailable
 from annexd.flow.body import Buffer, FileSink, Sink
+from annexd.flow.workers import Workers
 from annexd.router.errands import Errands
 from annexd.router.failing import FailingSink
 from annexd.router.limits import Limits
@@ -31,11 +32,10 @@ class Lane:
     ``error`` says why nothing goes there any more.
     """
 
-    def __init__(self, errands: Errands, limits: Limits, sink: Sink, ahead: int, name: str) -> None:
+    def __init__(self, errands: Errands, limits: Limits, sink: Sink, ahead: int) -> None:
         self._errands = errands
-        self._seconds = limits.progress
-        self._name = name
-        self._sink = sink if isinstance(sink, FileSink) else FailingSink(sink, errands, self._seconds, name)
+        self._seconds = limits.disk_progress
+        self._sink = sink if isinstance(sink, FileSink) else FailingSink(sink, errands, limits.progress)
         self._ahead = ahead
         self._waiting: deque[memoryview] = deque()
         self._draining: Deferred[None] | None = None
@@ -45,6 +45,11 @@ class Lane:
         self.error: AnnexdError | None = None
         self.moved: Callable[[], None] = lambda: None
         """Called when the backlog has become less, or the lane has ended."""
+
+    @property
+    def workers(self) -> Workers | None:
+        """Those that write to a disk."""
+        return self._sink.workers if isinstance(self._sink, FileSink) else None
 
     def put(self, data: bytes) -> None:
         view = memoryview(data)[self._ahead :]
@@ -95,12 +100,18 @@ class Lane:
         while self._waiting and size < _TRIP:
             pieces.append(self._waiting.popleft())
             size += len(pieces[-1])
-        silence = f"{self._name} has taken nothing for {self._seconds:g} seconds"
+        silence = f"it has taken nothing for {self._seconds:g} seconds"
         try:
             await self._errands.within(self._seconds, _write_all(sink, pieces), silence)
         except (Refused, Unavailable) as error:
             self.error = self.error or error
         return size
+
+
+def tee(clock: IReactorTime, lanes: Sequence[Lane], most: int) -> Tee:
+    """Where disks are among the lanes, bytes come fast enough to be read by a thread, too."""
+    workers = next((lane.workers for lane in lanes if lane.workers is not None), None)
+    return Tee(clock, lanes, most) if workers is None else GatheringTee(clock, lanes, most, workers)
 
 
 class Tee:
@@ -138,6 +149,14 @@ class Tee:
         if self._waiter is not None:
             waiter, self._waiter = self._waiter, None
             self._clock.callLater(0, _wake, waiter)
+
+
+class GatheringTee(Tee):
+    """See `annexd.flow.body.Gatherer`."""
+
+    def __init__(self, clock: IReactorTime, lanes: Sequence[Lane], most: int, workers: Workers) -> None:
+        super().__init__(clock, lanes, most)
+        self.workers = workers
 
 
 def _wake(waiter: Deferred[None]) -> None:

@@ -18,6 +18,7 @@ that is for the lists of gateways to bypass to see to.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -36,13 +37,12 @@ _Entry = tuple[bytes, bytes, str]
 """A gateway, what it lists, and the name."""
 
 
+_ILLEGAL = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|^/|/$")
+
+
 def legal(name: str) -> bool:
-    """Whether git-annex takes it for a remote's name; others it does not even read."""
-    return (
-        0 < len(name) <= _LONGEST_NAME
-        and name[0] not in ".-"
-        and all(character.isalnum() or character in "-_." for character in name)
-    )
+    """Whether git takes it for a remote's name; git-annex does not even read others."""
+    return 0 < len(name.encode("utf-8", "replace")) <= _LONGEST_NAME and not _ILLEGAL.search(name)
 
 
 def rank(name: str) -> tuple[int, int, str]:

@@ -15,7 +15,10 @@ class Limits:
     """Nodes that one request waits for at once; ``annex.jobs`` where that is set."""
 
     answer: float = 10.0
-    """For the answer to a question, the opening of an upload or a download included."""
+    """
+    For the answer to a question, the opening of an upload or a download
+    included.  A node whose own patience is shorter knows by itself how it fares.
+    """
 
     disk: float = 300.0
     """The same for a disk of this machine, which may have to read content whole for an answer."""
@@ -23,6 +26,9 @@ class Limits:
     removal: float = 60.0
     progress: float = 10.0
     """In the middle of content, without a piece of it moving."""
+
+    disk_progress: float = 60.0
+    """The same for a disk of this machine, which also waits for a thread when many do."""
 
     commit: float = 300.0
     """For what a node does when all has arrived, verification included; see `for_commit`."""

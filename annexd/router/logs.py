@@ -43,6 +43,12 @@ def of_names(text: bytes) -> dict[bytes, bytes]:
     return {entry.name: entry.value for entry in _newest(map(_stamped, _lines(text))).values()}
 
 
+def every(text: bytes, name: bytes) -> list[bytes]:
+    """All values of a name in a log of ``CLOCK NAME value``: after a merge, those of edits at once, too."""
+    entries = map(_stamped, _lines(text))
+    return [entry.value for entry in entries if entry is not None and entry.name == name]
+
+
 def number(text: bytes) -> int | None:
     """Of ``CLOCK N``; `None` where there is none."""
     stamped = (_stamped(raw) for raw in _lines(text))

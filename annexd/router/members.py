@@ -5,7 +5,7 @@ its store, in the order in which they are asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from annexd.node import Health, Node
@@ -68,7 +68,7 @@ class Members:
 
     def now(self) -> list[Member]:
         """Those of this moment, in the order in which they are read from."""
-        return [Member(way, self._store(way)) for way in sorted(self._ways(self.bypass), key=_order)]
+        return [Member(way, self._store(way)) for way in in_order(self._ways(self.bypass))]
 
     def _store(self, way: Way) -> Store:
         place = way.node, way.bypass
@@ -81,6 +81,11 @@ class Members:
         """All stores that were opened; whoever takes them closes them."""
         stores, self._stores = list(self._stores.values()), {}
         return stores
+
+
+def in_order(ways: Iterable[Way]) -> list[Way]:
+    """As they are read from."""
+    return sorted(ways, key=_order)
 
 
 def _order(way: Way) -> tuple[bool, bool, bool, bool, float, int, float]:
@@ -99,6 +104,24 @@ def _order(way: Way) -> tuple[bool, bool, bool, bool, float, int, float]:
         condition.busy,
         latency_s,
     )
+
+
+def place_in_order(way: Way) -> str:
+    """Why it is asked when it is, for people; the same things in the same order as `_order`."""
+    condition = way.node.condition
+    marks = {
+        "down": condition.health is Health.DOWN,
+        "behind a gateway": way.is_gateway,
+        "on a disk of this machine": way.node.is_local,
+        "slow": condition.health is Health.SLOW,
+    }
+    said = [mark for mark, holds in marks.items() if holds]
+    said.append(f"cost {way.cost:.0f}")
+    if condition.busy:
+        said.append(f"{condition.busy} transfers under way")
+    if condition.latency_s is not None:
+        said.append(f"answers in {condition.latency_s * 1000:.1f} ms")
+    return ", ".join(said)
 
 
 def nodes_of(members: Sequence[Member]) -> frozenset[bytes]:

@@ -84,10 +84,11 @@ class _Behind:
             known = self._network.gateways.get(at)
             if known is None:
                 continue
-            straight = known.nodes.get(uuid) == rest
-            for link in known.links:
-                if rest.startswith(link.name + "-"):
-                    circular |= link.to in passed
-                    if link.to not in passed:
-                        todo.append((link.to, rest[len(link.name) + 1 :], passed | {link.to}))
+            links = [link for link in known.links if rest.startswith(link.name + "-")]
+            back = any(link.to in passed for link in links)
+            circular |= back
+            straight = known.nodes.get(uuid) == rest and not back
+            for link in links:
+                if link.to not in passed:
+                    todo.append((link.to, rest[len(link.name) + 1 :], passed | {link.to}))
         return circular and not straight

@@ -34,7 +34,7 @@ def place(ways: Sequence[Way], holders: AbstractSet[bytes], wishes: Mapping[byte
         return Placement(frozenset(), "the cluster has no node that can be reached from here")
     lacking = [uuid for uuid in nodes if uuid not in holders]
     if not lacking:
-        return Placement(frozenset(), "every node of the cluster has it")
+        return Placement(frozenset(nodes), "every node is known to have it, and is asked whether that is so")
     wanting = [uuid for uuid in lacking if wishes.get(uuid, Wish.WANTED) is Wish.WANTED]
     if wanting:
         return Placement(frozenset(wanting), "the nodes that lack it and want it")

@@ -20,14 +20,13 @@ from annexd.router.failing import FailingSink, patient
 from annexd.router.limits import Limits
 from annexd.router.ports import LocationLog
 from annexd.router.recording import Recording
-from annexd.router.removing import remove_without_clock
 from annexd.store import Caller, Lease, Outcome, Reader, Writer
 
 T = TypeVar("T")
 
 
 class ProxiedNode:
-    """See `annexd.store.Store`.  ``boot`` is for nodes that cannot tell their time."""
+    """See `annexd.store.Store`."""
 
     def __init__(
         self,
@@ -35,8 +34,6 @@ class ProxiedNode:
         log: LocationLog,
         caller: Caller,
         clock: IReactorTime,
-        *,
-        boot: Callable[[], float],
         limits: Limits | None = None,
     ) -> None:
         self.node = node
@@ -44,8 +41,6 @@ class ProxiedNode:
         self.limits = limits or Limits()
         self.errands = Errands(clock)
         self._store = node.store(caller)
-        self._boot = boot
-        self._without_clock = False
 
     @property
     def uuid(self) -> bytes:
@@ -64,21 +59,16 @@ class ProxiedNode:
         return _ProxiedLease(self, lease)
 
     async def remove(self, key: Key, before: int | None = None) -> Outcome:
-        if before is not None and self._without_clock:
-            reason = "it cannot tell its time"
-            removal = remove_without_clock(self._boot, self._store, key, before, reason)
-        else:
-            removal = self._store.remove(key, before)
-        outcome = await self.asked(removal, self.limits.for_removal(self.node))
+        outcome = await self.asked(
+            self._store.remove(key, before),
+            self.limits.for_removal(self.node),
+            lambda late: self.record(key, late, False),
+        )
         await self.record(key, outcome, False)
         return outcome
 
     async def timestamp(self) -> int:
-        try:
-            return await self.asked(self._store.timestamp(), self.limits.for_answer(self.node))
-        except Refused:
-            self._without_clock = True
-            return int(self._boot())
+        return await self.asked(self._store.timestamp(), self.limits.for_answer(self.node))
 
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         try:
@@ -120,13 +110,14 @@ class ProxiedNode:
         work: Coroutine[Any, Any, T],
         seconds: float,
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        call_off: bool = False,
     ) -> T:
         silence = f"{self.node.name} has not answered for {seconds:g} seconds"
-        return await self.errands.within(seconds, work, silence, give_back)
+        return await self.errands.within(seconds, work, silence, give_back, call_off)
 
     async def let_go(self, work: Coroutine[Any, Any, object]) -> None:
         """Without waiting long for it."""
-        await quietly(self.asked(work, self.limits.parting))
+        await quietly(self.asked(work, self.limits.parting, call_off=True))
 
     async def record(self, key: Key, outcome: Outcome, present: bool) -> None:
         """What is at a cluster is at those of its nodes that it names."""
@@ -157,14 +148,12 @@ class _ProxiedReader:
         self._proxied = proxied
         self._reader = reader
         self._size = reader.source.remaining
-        self.source: Source = patient(
-            reader.source, proxied.errands, proxied.limits.progress, proxied.node.name
-        )
+        self.source: Source = patient(reader.source, proxied.errands, proxied.limits.progress)
 
     async def valid(self) -> bool:
         try:
             return await self._proxied.asked(
-                self._reader.valid(), self._proxied.limits.for_commit(self._size)
+                self._reader.valid(), self._proxied.limits.for_commit(self._size), call_off=True
             )
         except (Refused, Unavailable):
             return False
@@ -182,8 +171,8 @@ class _ProxiedWriter:
         self._failing: FailingSink | None = None
         self.sink: Sink = writer.sink
         if not isinstance(writer.sink, FileSink):
-            name, seconds = proxied.node.name, proxied.limits.progress
-            self.sink = self._failing = FailingSink(writer.sink, proxied.errands, seconds, name)
+            seconds = proxied.limits.progress
+            self.sink = self._failing = FailingSink(writer.sink, proxied.errands, seconds)
 
     def announce(self, length: int) -> None:
         self._total = self.offset + length
@@ -202,7 +191,9 @@ class _ProxiedWriter:
 
     async def _finish(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         try:
-            outcome = await self._proxied.asked(work, self._proxied.limits.for_commit(self._total))
+            outcome = await self._proxied.asked(
+                work, self._proxied.limits.for_commit(self._total), call_off=True
+            )
         except Unavailable as error:
             return Outcome(False, reason=str(error))
         await self._proxied.record(self._key, outcome, True)

@@ -38,7 +38,7 @@ class ClusterReader:
         self._reader: Reader | None = reader
         self._replaced = False
         self._end = offset + reader.source.remaining
-        self.source: Source = Succession(self._from(member, reader), self._successor)
+        self.source: Source = Succession(self._from(reader), self._successor)
 
     async def valid(self) -> bool:
         """
@@ -74,7 +74,7 @@ class ClusterReader:
         if failed is not None:
             self._parts.errands.start(failed.close(False))
         self._member, self._reader = await self._search.reader(self._end - remaining, remaining)
-        return self._from(self._member, self._reader)
+        return self._from(self._reader)
 
-    def _from(self, member: Member, reader: Reader) -> Source:
-        return patient(reader.source, self._parts.errands, self._parts.limits.progress, member.name)
+    def _from(self, reader: Reader) -> Source:
+        return patient(reader.source, self._parts.errands, self._parts.limits.progress)

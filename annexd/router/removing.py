@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from annexd.errors import Refused, Unavailable
 from annexd.protocol.keys import Key
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
-from annexd.store import Outcome, Store
+from annexd.store import Outcome
+
+
+async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
+    """
+    See `annexd.store.Store.remove`.  All members are asked, whatever the
+    location log says.  One that cannot be reached makes it a failure, unless
+    nothing is known to be there: then everything that there was is gone.
+    """
+    turn = parts.uploads.claim(parts.uuid, key)
+    try:
+        return await _Removal(parts, key, before, uploading=turn is None).run()
+    finally:
+        if turn is not None:
+            turn.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,81 +34,88 @@ class _Result:
     refused: bool = False
     unreachable: bool = False
 
-    def harmless(self, holders: frozenset[bytes], uploading: bool) -> bool:
-        """It cannot be reached, but nothing that is known of is there."""
-        return self.unreachable and not uploading and not self.member.way.reaches & holders
+    @property
+    def reason(self) -> tuple[str, str]:
+        return self.member.name, self.outcome.reason or "it does not say why"
 
 
-async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
-    """
-    See `annexd.store.Store.remove`.  All members are asked, whatever the
-    location log says.  One that cannot be reached makes it a failure, unless
-    nothing is known to be there: then everything that there was is gone.
-    """
-    members = parts.members.now()
-    if not members:
-        raise Unavailable("no node of the cluster can be reached now")
-    holders = await parts.log.holders(key)
-    uploading = parts.uploads.under_way(parts.uuid, key)
-    gone: set[bytes] = set()
+class _Removal:
+    """``uploading``: somebody is putting the same content there, and may be at it when this is over."""
 
-    async def remove_from(member: Member) -> _Result:
-        result = await _remove_from(parts, member, key, before)
-        gone.update(member.dropped(result.outcome))
+    def __init__(self, parts: Parts, key: Key, before: int | None, uploading: bool) -> None:
+        self._parts = parts
+        self._key = key
+        self._before = before
+        self._uploading = uploading
+        self._gone: set[bytes] = set()
+
+    async def run(self) -> Outcome:
+        members = self._parts.members.now()
+        if not members:
+            raise Unavailable("no node of the cluster can be reached now")
+        holders = await self._parts.log.holders(self._key)
+        try:
+            results = await self._parts.errands.each(self._parts.limits.jobs, members, self._remove_from)
+        finally:
+            if not self._uploading:
+                # What was removed is gone, even if nobody waits for an answer any more.
+                await self._record(self._gone)
+        failed = self._failed(results, holders)
+        reason = reasons([result.reason for result in failed])
+        if failed and not self._gone and all(one.refused or one.unreachable for one in failed):
+            # Nothing has happened, and the protocol can tell why.
+            raise (Unavailable if all(one.unreachable for one in failed) else Refused)(reason)
+        return Outcome(not failed, also=told(frozenset(self._gone)), reason=reason)
+
+    def _failed(self, results: Sequence[_Result], holders: frozenset[bytes]) -> Sequence[_Result]:
+        if not any(result.outcome.ok for result in results):
+            return results  # of nobody it can be said that all is gone where nobody was asked
+        return [
+            result
+            for result in results
+            if not result.outcome.ok and not (result.unreachable and self._had_none(result.member, holders))
+        ]
+
+    def _had_none(self, member: Member, holders: frozenset[bytes]) -> bool:
+        return not self._uploading and not member.way.reaches & holders
+
+    async def _remove_from(self, member: Member) -> _Result:
+        result = await self._asked(member)
+        dropped = member.dropped(result.outcome)
+        self._gone |= dropped
+        if self._uploading:  # then it may be back before the last node has answered
+            await self._record(dropped)
         return result
 
-    try:
-        results = await parts.errands.each(parts.limits.jobs, members, remove_from)
-    finally:
-        # What was removed is gone, even if nobody waits for an answer any more.
-        await parts.log.record(key, dict.fromkeys(gone, False))
-    failed = [
-        result for result in results if not result.outcome.ok and not result.harmless(holders, uploading)
-    ]
-    if not failed and not any(one.outcome.ok for one in results):
-        failed = results  # of nobody it can be said that all is gone where nobody was asked
-    reason = reasons([(one.member.name, one.outcome.reason or "it does not say why") for one in failed])
-    if failed and not gone and all(one.refused or one.unreachable for one in failed):
-        # Nothing has happened, so that the protocol can tell why.
-        raise (Unavailable if all(one.unreachable for one in failed) else Refused)(reason)
-    return Outcome(not failed, also=told(frozenset(gone)), reason=reason)
-
-
-async def _remove_from(parts: Parts, member: Member, key: Key, before: int | None) -> _Result:
-    seconds = parts.limits.for_removal(member.node)
-    silence = f"it has not answered for {seconds:g} seconds"
-    try:
-        if before is None:
-            removal = member.store.remove(key)
+    async def _asked(self, member: Member) -> _Result:
+        seconds = self._parts.limits.for_removal(member.node)
+        if self._before is None:
+            removal = member.store.remove(self._key)
         else:
-            removal = _remove_in_time(parts, member, key, before)
-        return _Result(member, await parts.errands.within(seconds, removal, silence))
-    except Refused as error:
-        return _Result(member, Outcome(False, reason=str(error)), refused=True)
-    except Unavailable as error:
-        return _Result(member, Outcome(False, reason=str(error)), unreachable=True)
+            removal = self._remove_in_time(member, self._before)
+        try:
+            outcome = await self._parts.errands.within(
+                seconds,
+                removal,
+                f"it has not answered for {seconds:g} seconds",
+                lambda late: self._record(member.dropped(late)),
+                call_off=False,
+            )
+        except Refused as error:
+            return _Result(member, Outcome(False, reason=str(error)), refused=True)
+        except Unavailable as error:
+            return _Result(member, Outcome(False, reason=str(error)), unreachable=True)
+        return _Result(member, outcome)
 
-
-async def _remove_in_time(parts: Parts, member: Member, key: Key, before: int) -> Outcome:
-    """
-    ``before`` is on our own clock, the node's is asked for: anew each time, as
-    it starts again with the node.  The answer's way here counts as time that
-    has passed, so that it is too early rather than too late at the node.
-    """
-    try:
+    async def _remove_in_time(self, member: Member, before: int) -> Outcome:
+        """
+        ``before`` is on our own clock, the node's is asked for: anew each time, as
+        it starts again with the node.  The answer's way here counts as time that
+        has passed, so that it is too early rather than too late at the node.
+        """
         theirs = await member.store.timestamp()
-    except Refused as error:
-        return await remove_without_clock(parts.boot, member.store, key, before, str(error))
-    left = math.floor(before - parts.boot())
-    return await member.store.remove(key, max(0, theirs + left))
+        left = math.floor(before - self._parts.boot())
+        return await member.store.remove(self._key, max(0, theirs + left))
 
-
-async def remove_without_clock(
-    boot: Callable[[], float], store: Store, key: Key, before: int, reason: str
-) -> Outcome:
-    """For places whose protocol is too old to tell their time; git-annex leaves it at that, too."""
-    if boot() < before:
-        return await store.remove(key)
-    if await store.present(key):
-        return Outcome(False, reason=reason)
-    return Outcome(True)
+    async def _record(self, gone: set[bytes] | frozenset[bytes]) -> None:
+        await self._parts.log.record(self._key, dict.fromkeys(gone, False))

@@ -22,15 +22,10 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from annexd.router.topology import Edge, Network, unwanted_node
-from annexd.router.tree import Leaf, Plane, Tree, Usable, cluster_plane, node_plane
+from annexd.router.bypass import Lists
+from annexd.router.topology import Edge, Network
+from annexd.router.tree import Plane, Tree, Usable, cluster_plane, node_plane
 from annexd.router.weights import DOWN_COST, Weights
-
-_BYPASS_ALL = 256
-"""Of more gateways only those are named to a branch that its own are linked to: it knows no way to others."""
-
-_LONGEST_BYPASS = 24_000
-"""Bytes; a line of the protocol has at most 32,767, and the gateways behind add their own words."""
 
 _CACHED_PLANS = 256
 
@@ -120,8 +115,8 @@ class Routes:
         circumstances = (uuid, is_cluster, bypass, weights, targets, avoid)
         plan = self._plans.pop(circumstances, None)
         if plan is None:
-            usable = Usable(weights, frozenset(bypass), avoid)
-            plan = _cut(self._plane(uuid, is_cluster), bypass, usable, targets, is_cluster)
+            usable = Usable(weights, bypass, targets, avoid)
+            plan = _cut(self._plane(uuid, is_cluster), bypass, usable, is_cluster)
         self._plans[circumstances] = plan
         if len(self._plans) > _CACHED_PLANS:
             self._plans.popitem(last=False)
@@ -144,25 +139,35 @@ def nearest(branches: Iterable[Branch]) -> list[Branch]:
 def suspects(plan: Plan, reached: Iterable[bytes]) -> frozenset[Edge]:
     """
     Where it may have failed, when only ``reached`` were reached, by this plan
-    and by those tried before it: the edges to gateways with nodes of their own none of which were reached,
-    nor any behind them, and those to single nodes.  With these avoided and the
-    missing nodes as targets, another plan is a second try.  When nothing is
-    suspected that has not been avoided before, there is nothing left to try.
+    and by those tried before it: the edges to gateways with nodes of their own
+    none of which were reached, nor any behind them, and those to single nodes.
+    With these avoided and the missing nodes as targets, another plan is a
+    second try.  When nothing is suspected that has not been avoided before,
+    there is nothing left to try.  Only the gateway where a request entered
+    should try again: if all did, tries would multiply.
     """
     got = set(reached)
     alive: set[bytes] = set()
     found: set[Edge] = set()
     tree = plan.tree
     for uuid in reversed(tree.stops):
-        nodes = (*plan.plane.single.get(uuid, ()), *(leaf.node for leaf in tree.shares.get(uuid, ())))
+        nodes = (*plan.plane.single.get(uuid, ()), *tree.shares.get(uuid, ()))
         if uuid in alive or not got.isdisjoint(nodes):
             alive |= {uuid, tree.stops[uuid].before}
-    for gateway, leaves in tree.shares.items():
+    for gateway, share in tree.shares.items():
         if gateway == plan.plane.network.here.uuid or gateway in alive:
-            found |= {(gateway, leaf.node) for leaf in leaves if leaf.node not in got}
+            found |= {(gateway, node) for node in share.keys() - got}
         elif not _has_silent_before(gateway, plan, alive):
-            found.add((tree.stops[gateway].before, gateway))
+            found.add(_suspect_before(gateway, plan, alive))
     return frozenset(found)
+
+
+def _suspect_before(gateway: bytes, plan: Plan, alive: set[bytes]) -> Edge:
+    """The nearest edge on the way there that is not suspected yet, of those that nothing speaks for."""
+    edge = plan.tree.stops[gateway].before, gateway
+    while edge in plan.usable.avoid and edge[0] in plan.tree.stops and edge[0] not in alive:
+        edge = plan.tree.stops[edge[0]].before, edge[0]
+    return edge
 
 
 def _has_silent_before(gateway: bytes, plan: Plan, alive: set[bytes]) -> bool:
@@ -176,34 +181,26 @@ def _has_silent_before(gateway: bytes, plan: Plan, alive: set[bytes]) -> bool:
     return False
 
 
-def _cut(
-    plane: Plane,
-    bypass: tuple[bytes, ...],
-    usable: Usable,
-    targets: frozenset[bytes] | None,
-    is_cluster: bool,
-) -> Plan:
-    wanted = plane.members if targets is None else plane.members & targets
-    wanted = frozenset(node for node in wanted if unwanted_node(node) not in usable.bypass)
+def _cut(plane: Plane, bypass: tuple[bytes, ...], usable: Usable, is_cluster: bool) -> Plan:
     here = plane.network.here.uuid
     if here in usable.bypass:
         # It has been here, and what there is to be done here was done then.
         return Plan((), frozenset(), plane, Tree({}, {}), usable)
-    tree = plane.grow(usable, targets)
+    tree = plane.grow(usable)
     passed = tuple(dict.fromkeys((*bypass, here)))
     branches = [
-        Branch(leaf.node, leaf.name, False, frozenset((leaf.node,)), leaf.cost, passed)
-        for leaf in tree.shares.get(here, ())
+        Branch(node, tree.remotes[node], False, frozenset((node,)), cost, passed)
+        for node, cost in tree.shares.get(here, {}).items()
     ]
     parts = _parts(tree)
-    lists = _Lists(plane, tree, usable, wanted, passed, parts) if is_cluster else None
+    lists = Lists(plane, tree, usable, passed, parts.values()) if is_cluster else None
     for neighbour, part in parts.items():
-        leaves = [leaf for gateway in part for leaf in tree.shares.get(gateway, ())]
-        reaches = frozenset(leaf.node for leaf in leaves)
+        shares = [tree.shares[gateway] for gateway in part if gateway in tree.shares]
+        reaches = frozenset[bytes]().union(*shares)
         told = lists.of(part, reaches) if lists is not None else passed
-        cost = min(leaf.cost for leaf in leaves)
-        branches.append(Branch(neighbour, tree.first[neighbour], True, reaches, cost, told))
-    unreached = wanted.difference(*(branch.reaches for branch in branches))
+        cost = min(min(share.values()) for share in shares)
+        branches.append(Branch(neighbour, tree.remotes[neighbour], True, reaches, cost, told))
+    unreached = usable.wanted(plane.members).difference(*(branch.reaches for branch in branches))
     return Plan(tuple(nearest(branches)), unreached, plane, tree, usable)
 
 
@@ -219,64 +216,3 @@ def _parts(tree: Tree) -> dict[bytes, set[bytes]]:
             needed.add(tree.stops[uuid].before)
             parts[neighbour[uuid]].add(uuid)
     return dict(sorted(parts.items()))
-
-
-class _Lists:
-    """What each neighbour is told to bypass."""
-
-    def __init__(
-        self,
-        plane: Plane,
-        tree: Tree,
-        usable: Usable,
-        wanted: frozenset[bytes],
-        passed: tuple[bytes, ...],
-        parts: dict[bytes, set[bytes]],
-    ) -> None:
-        self._plane = plane
-        self._passed = passed
-        used: set[bytes] = set().union(*parts.values())
-        known = plane.gateways - usable.bypass
-        # A node that nobody is known to have may be anywhere.
-        reached = {uuid for uuid, stop in tree.stops.items() if not stop.down}
-        self._open = known - (reached & used if plane.unplaced & wanted else reached)
-        self._forbidden = known - self._open
-        self._of_open = [node for node in plane.owners if not self._open.isdisjoint(plane.owners[node])]
-        served = {leaf.node for leaves in tree.shares.values() for leaf in leaves if not leaf.down}
-        self._hoped = wanted - served
-        self._all_single = wanted != plane.members
-
-    def of(self, part: set[bytes], reaches: frozenset[bytes]) -> tuple[bytes, ...]:
-        forbidden = self._forbidden - part
-        if len(forbidden) > _BYPASS_ALL:
-            forbidden &= {other for gateway in part for other in self._plane.links[gateway]}
-        words = [*sorted(forbidden), *map(unwanted_node, sorted(self._not_here(part, reaches)))]
-        return _fitting(self._passed, words)
-
-    def _not_here(self, part: set[bytes], reaches: frozenset[bytes]) -> set[bytes]:
-        """Nodes that gateways of this part have, but that are not for this branch to serve."""
-        plane = self._plane
-        nodes = {node for node in plane.shared if not part.isdisjoint(plane.owners[node])}
-        nodes.update(self._of_open)
-        for gateway in part:
-            nodes |= plane.perhaps.get(gateway, frozenset())
-        if self._all_single:
-            nodes.update(node for gateway in part for node in plane.single.get(gateway, ()))
-        hoped = self._hoped.intersection(self._of_open)
-        return nodes - reaches - hoped
-
-
-def _fitting(passed: tuple[bytes, ...], words: Iterable[bytes]) -> tuple[bytes, ...]:
-    """As many words as a line has room for; those of the gateways passed through are never left out."""
-    known = dict.fromkeys(passed)
-    left = _LONGEST_BYPASS - sum(len(word) + 1 for word in known)
-    for word in words:
-        if word not in known:
-            left -= len(word) + 1
-            if left < 0:
-                break
-            known[word] = None
-    return tuple(known)
-
-
-__all__ = ["Branch", "Leaf", "Plan", "Routes", "nearest", "suspects"]

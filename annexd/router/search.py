@@ -95,7 +95,7 @@ class Search:
         seconds = self._parts.limits.for_answer(member.node)
         try:
             here = await self._parts.errands.within(
-                seconds, member.store.present(self._key), _silence(member, seconds)
+                seconds, member.store.present(self._key), _silence(seconds), call_off=False
             )
         except (Refused, Unavailable) as error:
             self._doubt(member, error)
@@ -113,8 +113,9 @@ class Search:
             reader = await self._parts.errands.within(
                 seconds,
                 member.store.read(self._key, offset, self._file),
-                _silence(member, seconds),
+                _silence(seconds),
                 lambda late: late.close(False),
+                call_off=False,
             )
         except Absent:
             await self._missed(member)
@@ -134,18 +135,21 @@ class Search:
 
     async def _found(self, member: Member) -> None:
         if member.sole is not None and member.sole not in self._holders:
-            await self._parts.log.record(self._key, {member.sole: True})
+            await self._correct(member.sole, True)
 
     async def _missed(self, member: Member) -> None:
-        """A gateway may only not know; and what is on its way right now may have come meanwhile."""
+        """A gateway may only not know."""
         self._asked.add(member.node)
         await self._record_missing(member)
 
     async def _record_missing(self, member: Member) -> None:
-        if member.way.is_gateway or member.node.uuid not in self._holders:
-            return
+        if not member.way.is_gateway and member.node.uuid in self._holders:
+            await self._correct(member.node.uuid, False)
+
+    async def _correct(self, uuid: bytes, here: bool) -> None:
+        """What comes or goes right now may not be any more as it was a moment ago."""
         if not self._parts.uploads.under_way(self._parts.uuid, self._key):
-            await self._parts.log.record(self._key, {member.node.uuid: False})
+            await self._parts.log.record(self._key, {uuid: here})
 
     def _failure(self) -> AnnexdError:
         if not self._unsure:
@@ -165,5 +169,5 @@ def present_now(parts: Parts, key: Key) -> bool | None:
     return False if denied else None
 
 
-def _silence(member: Member, seconds: float) -> str:
-    return f"{member.name} has not answered for {seconds:g} seconds"
+def _silence(seconds: float) -> str:
+    return f"it has not answered for {seconds:g} seconds"

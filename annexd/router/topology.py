@@ -9,7 +9,7 @@ node's at once: a gateway that holds content itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 NODE_COST = 200.0
@@ -102,3 +102,8 @@ def unwanted_node(uuid: bytes) -> bytes:
     never heard of.
     """
     return _NODE + uuid
+
+
+def unwanted_nodes(words: Iterable[bytes]) -> frozenset[bytes]:
+    """The nodes in such a list."""
+    return frozenset(word[len(_NODE) :] for word in words if word.startswith(_NODE))

@@ -9,36 +9,47 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import NamedTuple
 
-from annexd.router.topology import LINK_COST, NODE_COST, Attached, Edge, Neighbour, Network, unwanted_node
+from annexd.router.topology import LINK_COST, NODE_COST, Attached, Edge, Neighbour, Network, unwanted_nodes
 from annexd.router.weights import DOWN_COST, HOP_COST, Weights
 
 _FAR_NODE = NODE_COST + HOP_COST
 _FAR_LINK = LINK_COST + HOP_COST
 
 
-@dataclass(frozen=True, slots=True)
 class Usable:
-    """What a request may use: nothing in ``bypass``, and edges in ``avoid`` like those that are down."""
+    """
+    What a request may use: no gateways and ``nodes`` in ``bypass``, edges in
+    ``avoid`` like those that are down, and only nodes in ``targets``, if any.
+    """
 
-    weights: Weights
-    bypass: frozenset[bytes]
-    avoid: frozenset[Edge] = frozenset()
-
-    def allows(self, gateway: bytes) -> bool:
-        return gateway not in self.bypass
-
-    def allows_node(self, node: bytes) -> bool:
-        return unwanted_node(node) not in self.bypass
+    def __init__(
+        self,
+        weights: Weights,
+        bypass: Iterable[bytes] = (),
+        targets: frozenset[bytes] | None = None,
+        avoid: frozenset[Edge] = frozenset(),
+    ) -> None:
+        self.weights = weights
+        self.bypass = frozenset(bypass)
+        self.targets = targets
+        self.avoid = avoid
+        self._unwanted = unwanted_nodes(self.bypass)
 
     def extra(self, source: bytes, to: bytes) -> float:
         """On top of what the edge costs otherwise."""
         return DOWN_COST if (source, to) in self.avoid else 0.0
 
+    def wanted(self, nodes: frozenset[bytes]) -> frozenset[bytes]:
+        """Those of ``nodes`` that are to be reached."""
+        if self.targets is not None:
+            nodes &= self.targets
+        return nodes - self._unwanted if self._unwanted else nodes
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A gateway on the tree: what it costs to get there, over how many links, from where."""
+
+class Stop(NamedTuple):
+    """A gateway on the tree: what it costs to get there, over how many links, and the one before."""
 
     cost: float
     hops: int
@@ -51,30 +62,18 @@ class Stop:
         return self.cost >= DOWN_COST
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A node on the tree, at the gateway that serves it; ``name`` is its remote, of an own one."""
-
-    node: bytes
-    gateway: bytes
-    cost: float
-    hops: int
-    name: str = ""
-
-    @property
-    def down(self) -> bool:
-        return self.cost >= DOWN_COST
-
-
 @dataclass(slots=True)
 class Tree:
-    """``stops`` are in the order of their costs; ``shares`` the nodes of each."""
+    """
+    ``stops`` are in the order of their costs; ``shares`` are the nodes that
+    each gateway serves, this one too, with the costs of their paths.
+    """
 
     stops: dict[bytes, Stop]
-    first: dict[bytes, str]
-    """The remote for each neighbour that is on the tree."""
+    remotes: dict[bytes, str]
+    """The names for the neighbours and the own nodes that are on the tree."""
 
-    shares: dict[bytes, list[Leaf]] = field(default_factory=lambda: defaultdict(list))
+    shares: dict[bytes, dict[bytes, float]] = field(default_factory=dict)
 
 
 class Plane:
@@ -101,46 +100,62 @@ class Plane:
         """Neighbours of which nothing is known but that they are there."""
 
         self.links = {gateway: self._links_of(gateway) for gateway in self.gateways}
-        self._keep_nodes()
+        self._keep_owners()
+        self._keep_shared()
 
     def _links_of(self, gateway: bytes) -> list[bytes]:
         known = self.network.gateways.get(gateway)
         links = known.links if known is not None else ()
-        reached = {link.to for link in links if link.to in self.gateways and link.carries & self.members}
+        reached = {
+            link.to
+            for link in links
+            if link.to in self.gateways and not link.carries.isdisjoint(self.members)
+        }
         return sorted(reached - {gateway})
 
-    def _keep_nodes(self) -> None:
+    def _keep_owners(self) -> None:
         self.owners: dict[bytes, list[bytes]] = defaultdict(list)
         for gateway in sorted(self.gateways & self.network.gateways.keys()):
-            for node in self.network.gateways[gateway].nodes.keys() & self.members:
-                self.owners[node].append(gateway)
+            for node in self.network.gateways[gateway].nodes:
+                if node in self.members:
+                    self.owners[node].append(gateway)
         for attached in self.attached:
             if self.network.here.uuid not in self.owners[attached.uuid]:
                 self.owners[attached.uuid].append(self.network.here.uuid)
         self.unplaced = self.members - self.owners.keys()
-        self.perhaps = {
-            gateway: frozenset(self.network.gateways[gateway].maybe & self.members)
-            for gateway in self.gateways & self.network.gateways.keys()
-        }
-        self.single: dict[bytes, list[bytes]] = defaultdict(list)
+
+    def _keep_shared(self) -> None:
+        single: dict[bytes, list[bytes]] = defaultdict(list)
         self.shared: list[bytes] = []
         for node in sorted(self.owners):
             owners = self.owners[node]
             if len(owners) == 1 and owners[0] != self.network.here.uuid:
-                self.single[owners[0]].append(node)
+                single[owners[0]].append(node)
             else:
                 self.shared.append(node)
+        self.single = {gateway: frozenset(nodes) for gateway, nodes in single.items()}
+        """The nodes that only one other gateway has."""
 
-    def grow(self, usable: Usable, targets: frozenset[bytes] | None) -> Tree:
-        """One tree to all nodes, or to the ``targets``, that can be reached."""
+        self.contested = {
+            uuid: frozenset((known.maybe | known.nodes.keys()) & self.members)
+            - self.single.get(uuid, frozenset())
+            for uuid, known in self.network.gateways.items()
+            if uuid in self.gateways
+        }
+        """The nodes that a gateway has, or may have, and that others have, too."""
+
+    def grow(self, usable: Usable) -> Tree:
+        """One tree to all that is wanted and can be reached."""
         tree = self._to_gateways(usable)
-        self._place_single(tree, usable, targets)
-        for node in self.shared:
-            if targets is None or node in targets:
-                leaf = min(self._ways_to(node, tree, usable), key=_preference, default=None)
-                if leaf is not None:
-                    tree.shares[leaf.gateway].append(leaf)
-        self._place_unplaced(tree, usable, targets)
+        self._place_single(tree, usable)
+        for node in usable.wanted(frozenset(self.shared)):
+            way = min(self._ways_to(node, tree, usable), default=None)
+            if way is not None:
+                cost, _, gateway, name = way
+                tree.shares.setdefault(gateway, {})[node] = cost
+                if name:
+                    tree.remotes[node] = name
+        self._place_unplaced(tree, usable)
         return tree
 
     def _to_gateways(self, usable: Usable) -> Tree:
@@ -155,9 +170,9 @@ class Plane:
                 continue
             tree.stops[uuid] = Stop(cost, hops, uuid, before)
             if before == here:
-                tree.first[uuid] = remotes[uuid][1]
+                tree.remotes[uuid] = remotes[uuid][1]
             for other in self.links[uuid]:
-                if other not in tree.stops and usable.allows(other):
+                if other not in tree.stops and other not in usable.bypass:
                     onward = cost + _FAR_LINK + usable.extra(uuid, other)
                     heappush(heap, (onward, hops + 1, other, uuid))
         return tree
@@ -166,44 +181,36 @@ class Plane:
         """The best remote for each neighbour, and its cost."""
         best: dict[bytes, tuple[float, str]] = {}
         for neighbour in self.neighbours:
-            if usable.allows(neighbour.uuid):
+            if neighbour.uuid not in usable.bypass:
                 cost = usable.weights.cost(neighbour.name, neighbour.cost)
                 found = (cost + usable.extra(self.network.here.uuid, neighbour.uuid), neighbour.name)
                 best[neighbour.uuid] = min(best.get(neighbour.uuid, found), found)
         return best
 
-    def _place_single(self, tree: Tree, usable: Usable, targets: frozenset[bytes] | None) -> None:
-        picky = any(word.startswith(unwanted_node(b"")) for word in usable.bypass)
+    def _place_single(self, tree: Tree, usable: Usable) -> None:
         for uuid, stop in tree.stops.items():
-            nodes: Iterable[bytes] = self.single.get(uuid, ())
-            if targets is not None:
-                nodes = [node for node in nodes if node in targets]
-            if picky:
-                nodes = [node for node in nodes if usable.allows_node(node)]
+            nodes = usable.wanted(self.single.get(uuid, frozenset()))
             if nodes:
-                tree.shares[uuid] = [_leaf(node, stop, usable) for node in nodes]
+                tree.shares[uuid] = _share(nodes, stop, usable)
 
-    def _ways_to(self, node: bytes, tree: Tree, usable: Usable) -> Iterable[Leaf]:
-        if not usable.allows_node(node):
-            return
+    def _ways_to(self, node: bytes, tree: Tree, usable: Usable) -> Iterable[tuple[float, int, bytes, str]]:
+        """Cost, hops, gateway, and the remote for it where that is this one."""
         here = self.network.here.uuid
         for attached in self.attached:
             if attached.uuid == node:
                 cost = usable.weights.cost(attached.name, attached.cost) + usable.extra(here, node)
-                yield Leaf(node, here, cost, 1, attached.name)
+                yield cost, 1, here, attached.name
         for gateway in self.owners[node]:
             stop = tree.stops.get(gateway)
             if stop is not None:
-                yield _leaf(node, stop, usable)
+                yield stop.cost + _FAR_NODE + usable.extra(gateway, node), stop.hops + 1, gateway, ""
 
-    def _place_unplaced(self, tree: Tree, usable: Usable, targets: frozenset[bytes] | None) -> None:
+    def _place_unplaced(self, tree: Tree, usable: Usable) -> None:
         """A node that no gateway is known to have may be with a neighbour of which nothing is known."""
-        wanted = self.unplaced if targets is None else self.unplaced & targets
-        stop = next((tree.stops[uuid] for uuid in tree.stops if uuid in self.unheard), None)
-        if stop is not None:
-            tree.shares[stop.gateway] += [
-                _leaf(node, stop, usable) for node in sorted(wanted) if usable.allows_node(node)
-            ]
+        stop = next((stop for uuid, stop in tree.stops.items() if uuid in self.unheard), None)
+        nodes = usable.wanted(self.unplaced)
+        if stop is not None and nodes:
+            tree.shares[stop.gateway] = _share(nodes, stop, usable)
 
 
 def cluster_plane(network: Network, cluster: bytes) -> Plane:
@@ -225,10 +232,8 @@ def node_plane(network: Network, node: bytes) -> Plane:
     return Plane(network, frozenset((node,)), proxying, here.nodes, neighbours)
 
 
-def _leaf(node: bytes, stop: Stop, usable: Usable) -> Leaf:
-    cost = stop.cost + _FAR_NODE + usable.extra(stop.gateway, node)
-    return Leaf(node, stop.gateway, cost, stop.hops + 1)
-
-
-def _preference(leaf: Leaf) -> tuple[float, int, bytes, str]:
-    return leaf.cost, leaf.hops, leaf.gateway, leaf.name
+def _share(nodes: Iterable[bytes], stop: Stop, usable: Usable) -> dict[bytes, float]:
+    cost = stop.cost + _FAR_NODE
+    if not usable.avoid:
+        return dict.fromkeys(nodes, cost)
+    return {node: cost + usable.extra(stop.gateway, node) for node in nodes}

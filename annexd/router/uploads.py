@@ -16,12 +16,14 @@ from annexd.errors import Refused
 from annexd.protocol.keys import Key
 
 
-class Upload:
-    """One's turn to upload something; `end` may be called again."""
+class Turn:
+    """One's turn to change where something is; `end` may be called again."""
 
     def __init__(self, uploads: Uploads, what: tuple[bytes, Key]) -> None:
         self._uploads: Uploads | None = uploads
         self._what = what
+        self.disturbed = False
+        """Somebody has removed the same content meanwhile, from some nodes at least."""
 
     def end(self) -> None:
         uploads, self._uploads = self._uploads, None
@@ -29,43 +31,62 @@ class Upload:
             uploads._next(self._what)
 
 
+class _Queue:
+    def __init__(self, first: Turn) -> None:
+        self.now = first
+        self.waiting: deque[Deferred[None]] = deque()
+
+
 class Uploads:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._queues: dict[tuple[bytes, Key], deque[Deferred[None]]] = {}
+        self._queues: dict[tuple[bytes, Key], _Queue] = {}
 
     def under_way(self, cluster: bytes, key: Key) -> bool:
         return (cluster, key) in self._queues
 
-    async def turn(self, cluster: bytes, key: Key, seconds: float) -> Upload:
+    def claim(self, cluster: bytes, key: Key) -> Turn | None:
+        """
+        A turn for whoever cannot wait until an upload ends, but does not take
+        long: a removal.  Where there is none to be had, the upload is told.
+        """
+        what = cluster, key
+        queue = self._queues.get(what)
+        if queue is not None:
+            queue.now.disturbed = True
+            return None
+        turn = Turn(self, what)
+        self._queues[what] = _Queue(turn)
+        return turn
+
+    async def turn(self, cluster: bytes, key: Key, seconds: float) -> Turn:
         """Raises `Refused` when others upload it for longer than ``seconds``."""
         what = cluster, key
         queue = self._queues.get(what)
         if queue is None:
-            self._queues[what] = deque()
-            return Upload(self, what)
+            turn = Turn(self, what)
+            self._queues[what] = _Queue(turn)
+            return turn
         mine: Deferred[None] = Deferred()
-        queue.append(mine)
+        queue.waiting.append(mine)
         timer = self._clock.callLater(seconds, _too_long, mine)
         try:
             await mine
         except BaseException:
-            if mine in queue:
-                queue.remove(mine)
+            queue.waiting.remove(mine)
             raise
         finally:
             if timer.active():
                 timer.cancel()
-        return Upload(self, what)
+        queue.now = Turn(self, what)
+        return queue.now
 
     def _next(self, what: tuple[bytes, Key]) -> None:
         queue = self._queues[what]
-        while queue:
-            first = queue.popleft()
-            if not first.called:
-                first.callback(None)
-                return
-        del self._queues[what]
+        if queue.waiting:
+            queue.waiting.popleft().callback(None)
+        else:
+            del self._queues[what]
 
 
 def _too_long(mine: Deferred[None]) -> None:

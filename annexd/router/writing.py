@@ -12,11 +12,11 @@ from annexd.errors import Refused, Unavailable
 from annexd.flow.body import FileSink, Sink
 from annexd.protocol.keys import Key
 from annexd.router.errands import quietly
-from annexd.router.fanout import Lane, Tee
+from annexd.router.fanout import Lane, tee
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
-from annexd.router.uploads import Upload
-from annexd.store import Outcome, Writer
+from annexd.router.uploads import Turn
+from annexd.store import Outcome, Sharer, Writer
 
 _log = Logger()
 
@@ -42,29 +42,30 @@ class ClusterWriter:
         self,
         parts: Parts,
         key: Key,
-        upload: Upload,
+        turn: Turn,
         branches: Sequence[Branch],
         have: frozenset[bytes],
         failed: Sequence[tuple[str, str]],
     ) -> None:
         self._parts = parts
         self._key = key
-        self._upload = upload
+        self._turn = turn
         self._branches = branches
         self._have = have
         self._unrecorded: frozenset[bytes] = frozenset()
         self._taken = False
         self._failed = list(failed)
         self._total = self.offset = min(branch.writer.offset for branch in branches)
+        _share_checks([branch.writer for branch in branches])
         self._lanes = [self._lane(branch) for branch in branches]
-        self._tee = Tee(parts.errands.clock, self._lanes, parts.limits.backlog)
+        self._tee = tee(parts.errands.clock, self._lanes, parts.limits.backlog)
         self.sink: Sink = self._tee
         if len(branches) == 1 and isinstance(branches[0].writer.sink, FileSink):
             self.sink = branches[0].writer.sink  # bytes go there without a detour
 
     def _lane(self, branch: Branch) -> Lane:
         ahead = branch.writer.offset - self.offset
-        return Lane(self._parts.errands, self._parts.limits, branch.writer.sink, ahead, branch.member.name)
+        return Lane(self._parts.errands, self._parts.limits, branch.writer.sink, ahead)
 
     def announce(self, length: int) -> None:
         self._total = self.offset + length
@@ -91,7 +92,7 @@ class ClusterWriter:
             await close_all(self._parts, branches)
             await self._record()
         finally:
-            self._upload.end()
+            self._turn.end()
 
     async def _finish(self, act: _Act) -> Outcome:
         both = list(zip(self._branches, self._lanes, strict=True))
@@ -104,6 +105,8 @@ class ClusterWriter:
                 await self._finish_one(branch, act)
 
         await self._parts.errands.each(len(both), both, finish)
+        if self._turn.disturbed:
+            await self._look_again()
         await self._record()
         ok = self._taken or bool(self._have)
         return Outcome(ok, also=told(self._have), reason=reasons(self._failed))
@@ -123,6 +126,24 @@ class ClusterWriter:
         if not outcome.ok:
             self._left_out(branch.member, outcome.reason or "it does not say why")
 
+    async def _look_again(self) -> None:
+        """Somebody has removed it meanwhile: who has it still?"""
+        there: set[bytes] = set()
+
+        async def look(branch: Branch) -> None:
+            seconds = self._parts.limits.for_answer(branch.member.node)
+            present = branch.member.store.present(self._key)
+            try:
+                if await self._parts.errands.within(seconds, present, "it has not answered"):
+                    there.add(branch.member.node.uuid)
+            except (Refused, Unavailable):
+                pass
+
+        await self._parts.errands.each(max(1, len(self._branches)), self._branches, look)
+        self._have &= there
+        self._unrecorded &= there
+        self._taken = bool(self._have)
+
     def _left_out(self, member: Member, reason: str) -> None:
         self._failed.append((member.name, reason))
         _log.warn("{node} did not take {key}: {reason}", node=member.name, key=self._key, reason=reason)
@@ -130,6 +151,16 @@ class ClusterWriter:
     async def _record(self) -> None:
         unrecorded, self._unrecorded = self._unrecorded, frozenset()
         await self._parts.log.record(self._key, dict.fromkeys(unrecorded, True))
+
+
+def _share_checks(writers: Sequence[Writer]) -> None:
+    """On the disks of one machine several hashes of the same would cost more than all else."""
+    first: dict[int, Writer] = {}
+    for writer in writers:
+        if isinstance(writer, Sharer):
+            leader = first.setdefault(writer.offset, writer)
+            if leader is not writer:
+                writer.share_check(leader)
 
 
 async def close_all(parts: Parts, branches: Sequence[Branch]) -> None:

@@ -296,6 +296,23 @@ class OwnPipes(PipeTransport):
             parted()
 
 
+def new_pipes(count: int) -> list[tuple[int, int]]:
+    """The ends to read from and to write to, of all or none; raises `OSError`."""
+    made: list[tuple[int, int]] = []
+    try:
+        while len(made) < count:
+            made.append(os.pipe())
+    except OSError:
+        close_all(fd for ends in made for fd in ends)
+        raise
+    return made
+
+
+def close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        _close(fd)
+
+
 def _because(reason: BaseException) -> Failure:
     return Failure(reason)  # type: ignore[no-untyped-call]
 

@@ -33,7 +33,7 @@ Arrived = Callable[[socket.socket, Any], None]
 @implementer(IReadDescriptor)
 class Port:
     """
-    ``sock`` is bound.  ``no_room`` is called when a connection cannot be
+    ``sock`` listens.  ``no_room`` is called when a connection cannot be
     accepted for want of file descriptors; it may close something.
     """
 
@@ -41,14 +41,14 @@ class Port:
         self, reactor: Any, sock: socket.socket, arrived: Arrived, no_room: Callable[[], None]
     ) -> None:
         self._reactor = reactor
+        sock.setblocking(False)
         self._socket = sock
         self._arrived = arrived
         self._no_room = no_room
         self._open = False
 
     def start(self) -> None:
-        self._socket.setblocking(False)
-        self._socket.listen(_BACKLOG)
+        """Let in who comes, and who has come already."""
         self._open = True
         self._reactor.addReader(self)
 
@@ -56,6 +56,10 @@ class Port:
         self._open = False
         self._reactor.removeReader(self)
         self._socket.close()
+
+    def share(self, on: bool) -> None:
+        """Whether another socket of this user, that shares as well, may be bound to the same port."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, on)
 
     @property
     def number(self) -> int:
@@ -99,8 +103,11 @@ class Port:
         self.stop()
 
 
-def bind(address: str, number: int) -> socket.socket:
-    """A TCP socket; ``::`` is for IPv4 as well.  Raises `ConfigError`."""
+def bind(address: str, number: int, share: bool = False) -> socket.socket:
+    """
+    A TCP socket that listens; ``::`` is for IPv4 as well.  With ``share`` one
+    that shares as well may have the port, too.  Raises `ConfigError`.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = None
     try:
@@ -108,7 +115,10 @@ def bind(address: str, number: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
         sock.bind((address, number))
+        sock.listen(_BACKLOG)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, False)
         return sock
     except OSError as error:
         if sock is not None:
@@ -117,17 +127,18 @@ def bind(address: str, number: int) -> socket.socket:
         raise ConfigError(f"cannot listen on {shown}:{number}: {error.strerror}") from None
 
 
-def bind_unix(path: str) -> socket.socket:
+def bind_unix(path: str, mode: int = 0o660) -> socket.socket:
     """
-    A unix socket for the own user and group; one that was left behind makes
-    room.  Raises `ConfigError`.
+    A unix socket that listens, for the own user and group unless ``mode`` says
+    otherwise; one that was left behind makes room.  Raises `ConfigError`.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    mask = os.umask(0o117)
+    mask = os.umask(0o777 & ~mode)
     try:
         if _is_left_behind(path):
             os.unlink(path)
         sock.bind(path)
+        sock.listen(_BACKLOG)
         return sock
     except OSError as error:
         sock.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -11,8 +12,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd import __version__
-from annexd.app.admin import Control, Sessions
-from annexd.errors import ConfigError, Unavailable
+from annexd.app.admin import Control, Fields, Sessions
+from annexd.errors import ConfigError, Refused, Unavailable
 
 
 class Registry(SynchronousTestCase):
@@ -79,7 +80,15 @@ class Answers(SynchronousTestCase):
             self.reload,
             self.check_tokens,
             lambda: {"state": "/var/lib/annexd", "config": None},
+            {b"more than that": self.more, b"something refused": self.refuse},
+            lambda: [{"name": "n1", "health": "down"}],
         )
+
+    async def more(self, fields: Fields) -> dict[str, Any]:
+        return {"asked": "more", **fields}
+
+    async def refuse(self, fields: Fields) -> dict[str, Any]:
+        raise Refused("not now")
 
     def reload(self) -> str:
         if self.reload_error:
@@ -89,8 +98,9 @@ class Answers(SynchronousTestCase):
     async def check_tokens(self) -> None:
         self.checks += 1
 
-    def ask(self, kind: bytes) -> dict[str, object]:
-        answer = self.successResultOf(Deferred.fromCoroutine(self.control.answer(kind, {})))
+    def ask(self, kind: bytes, **fields: bytes) -> dict[str, object]:
+        named = {name.encode(): value for name, value in fields.items()}
+        answer = self.successResultOf(Deferred.fromCoroutine(self.control.answer(kind, named)))
         self.assertTrue(answer.endswith(b"}\n"))
         document: dict[str, object] = json.loads(answer)
         return document
@@ -124,9 +134,14 @@ class Answers(SynchronousTestCase):
                         "rate": 30,
                     }
                 ],
+                "nodes": [{"name": "n1", "health": "down"}],
             },
             self.ask(b"status"),
         )
+
+    def test_what_else_can_be_asked(self) -> None:
+        self.assertEqual({"asked": "more"}, self.ask(b"more than that"))
+        self.assertEqual({"error": "not now"}, self.ask(b"something refused"))
 
     def test_reload(self) -> None:
         self.assertEqual({"reloaded": "/etc/annexd.toml"}, self.ask(b"reload"))

@@ -145,7 +145,8 @@ class Changing(Case):
         self.pem = self.file("tls.pem")
         self.put(self.first)
         self.certificates = Certificates(self.clock, self.state)
-        self.certificates.use(Tls(ANYWHERE, certificate=self.pem, key=self.pem))
+        self.wanted = Tls(ANYWHERE, certificate=self.pem, key=self.pem)
+        self.certificates.use(self.certificates.read(self.wanted))
         self.before = self.certificates.identity()
 
     def put(self, pem: str) -> None:
@@ -181,15 +182,20 @@ class Changing(Case):
         self.assertNotEqual(self.certificates.identity().fingerprint, self.before.fingerprint)
 
     def test_told_to(self) -> None:
-        """At once, whatever the clock says; and the former one stays when that does not work."""
+        """At once, whatever the clock says; and what cannot be read changes nothing."""
         self.put(self.second)
-        self.certificates.use(Tls(ANYWHERE, certificate=self.pem, key=self.pem))
+        self.certificates.use(self.certificates.read(self.wanted))
         after = self.certificates.identity()
         self.assertNotEqual(after.fingerprint, self.before.fingerprint)
         late = self.file("late.pem")
-        self.assertRaises(ConfigError, self.certificates.use, Tls(ANYWHERE, certificate=late, key=late))
-        self.clock.advance(1)
-        self.assertIs(self.certificates.identity(), after)
+        self.assertRaises(ConfigError, self.certificates.read, Tls(ANYWHERE, certificate=late, key=late))
         shutil.copy(self.first, late)
         self.clock.advance(1)
-        self.assertEqual(self.certificates.identity().fingerprint, self.before.fingerprint)
+        self.assertIs(self.certificates.identity(), after)
+
+    def test_changed_after_it_was_read(self) -> None:
+        read = self.certificates.read(self.wanted)
+        self.put(self.second)
+        self.certificates.use(read)
+        self.clock.advance(1)
+        self.assertNotEqual(self.certificates.identity().fingerprint, self.before.fingerprint)

@@ -151,6 +151,15 @@ class Configurations(Typed):
             self.err.getvalue(),
         )
 
+    def test_files(self) -> None:
+        """Keys and certificates are looked into, too."""
+        tls = '[listen.tls]\naddress = "[::]:7001"\ncertificate = "/nonexistent"\nkey = "/nonexistent"\n'
+        ssh = '[listen.ssh]\naddress = "[::]:2222"\nauthorized-keys = "/nonexistent"\n'
+        self.assertEqual(2, self.run_annexd("check-config", "--config", self.write(tls + ssh)))
+        self.assertEqual("annexd: /nonexistent: No such file or directory\n", self.err.getvalue())
+        self.assertEqual(0, self.run_annexd("check-config", "--config", self.write(ssh)))
+        self.assertIn("annexd: note: /nonexistent does not exist, so nobody can log in", self.err.getvalue())
+
 
 class Help(Typed):
     def test_version(self) -> None:

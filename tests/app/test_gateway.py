@@ -19,9 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.admin import Sessions
 from annexd.app.gateway import Gateway, Parts
+from annexd.app.listen import Listen
 from annexd.app.logs import printer
 from annexd.app.notify import Notify
 from annexd.app.plan import Current, Plan
+from annexd.app.ports import Change
 from annexd.errors import ConfigError
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
@@ -57,8 +59,11 @@ class Listener:
         if self.problem is not None:
             raise self.problem
 
-    def reload(self) -> None:
-        self.told.append("reload")
+    def prepare(self, wanted: Listen) -> Change:
+        self.told.append("prepare")
+        if self.problem is not None:
+            raise self.problem
+        return Change(lambda: self.told.append("commit"), lambda: self.told.append("drop"))
 
     async def stop(self) -> None:
         self.told.append("stop")
@@ -73,6 +78,9 @@ class Attendant(Listener):
     def __init__(self, told: list[str]) -> None:
         super().__init__()
         self.told = told
+
+    def reload(self) -> None:
+        self.told.append("reload")
 
 
 class Life(SynchronousTestCase):
@@ -145,7 +153,26 @@ class Life(SynchronousTestCase):
         self.assertEqual([f"unix:{self.socket}", "tls:[::]:1"], self.gateway.listeners())
         self.gateway.reload()
         self.successResultOf(self.stop())
-        self.assertEqual(["start", "reload", "stop", "close"], listener.told)
+        self.assertEqual(["start", "prepare", "commit", "stop", "close"], listener.told)
+
+    def test_listener_that_cannot_be_changed(self) -> None:
+        """Then nothing is."""
+        first, second = Listener(), Listener()
+        self.parts = replace(self.parts, listeners=(first, second))
+        self.gateway = Gateway(self.reactor, self.parts)
+        self.start()
+        before = self.parts.current.config
+        self.write(CONFIG + "[daemon]\nmax-sessions = 3\n")
+        second.problem = ConfigError("the port is taken")
+        error = self.assertRaises(ConfigError, self.gateway.reload)
+        self.assertEqual("the port is taken", str(error))
+        self.assertEqual(["start", "prepare", "drop"], first.told)
+        self.assertIs(before, self.parts.current.config)
+        self.assertEqual(10, self.sessions.most)
+        second.problem = None
+        self.gateway.reload()
+        self.assertEqual((3, "commit"), (self.sessions.most, second.told[-1]))
+        self.successResultOf(self.stop())
 
     def test_attendants(self) -> None:
         """Before the first comes until after the last has left."""
@@ -160,11 +187,11 @@ class Life(SynchronousTestCase):
         activity = self.open_session()
         activity.begin("PUT", b"K")
         stopping = self.stop()
-        self.assertEqual(["start", "start", "reload", "reload", "stop"], listener.told)
+        self.assertEqual(["start", "start", "prepare", "reload", "commit", "stop"], listener.told)
         activity.end("done")
         self.reactor.advance(1)
         self.successResultOf(stopping)
-        self.assertEqual(["close", "stop"], listener.told[5:])
+        self.assertEqual(["close", "stop"], listener.told[6:])
 
     def test_attendants_of_one_that_cannot_start(self) -> None:
         listener = Listener(ConfigError("the port is taken"))

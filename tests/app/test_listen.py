@@ -9,9 +9,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.app.config import Config, parse
+from annexd.app.config import parse
 from annexd.app.listen import Address, FrontEnds, Listen, Plain, Ssh, Tls, public_address
-from annexd.app.plan import left_for_a_start
+from annexd.app.listen_tor import Tor
 from annexd.errors import ConfigError
 
 FULL = """\
@@ -83,6 +83,7 @@ class Sample(SynchronousTestCase):
         self.assertEqual(listen.ssh.address, (Address("::", 2222),))
         self.assertEqual(listen.tls.address, (Address("::", 7001),))
         self.assertEqual(len(listen.plain.address), 2)
+        self.assertEqual(listen.tor, Tor(launch="tor"))
 
 
 class FrontEndsTests(SynchronousTestCase):
@@ -148,18 +149,6 @@ class Wrong(SynchronousTestCase):
         ):
             with self.subTest(text):
                 self.assertIn(sentence, self.errors(text))
-
-
-class Reloading(SynchronousTestCase):
-    def test_addresses_wait_for_the_next_start(self) -> None:
-        one, other = (
-            Config(listen=Listen(tls_of(f'address = "*:{port}"\nminimum-version = "{version}"')))
-            for port, version in ((1, "1.2"), (2, "1.3"))
-        )
-        self.assertEqual(left_for_a_start(one, other), ["listen.tls.address"])
-        self.assertEqual(left_for_a_start(one, Config()), ["listen.tls.address"])
-        same = Config(listen=Listen(tls_of('address = "*:1"\nkernel-tls = true')))
-        self.assertEqual(left_for_a_start(one, same), [])
 
 
 def tls_of(text: str) -> Tls:

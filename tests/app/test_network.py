@@ -20,6 +20,7 @@ from annexd.errors import ConfigError
 from tests.support.hand_reactor import HandReactor
 
 HERE = Address("127.0.0.1", 0)
+ALSO = Address("127.0.0.2", 0)
 
 
 class Reception:
@@ -63,14 +64,22 @@ class Networks(SynchronousTestCase):
     def stop(self) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.network.stop()))
 
+    def reload(self) -> None:
+        self.network.prepare(self.current.config.listen).commit()
+
     def test_everything(self) -> None:
-        self.configure(Tls((HERE, HERE)), Plain((HERE, self.path), self.unix))
+        self.configure(Tls((HERE, ALSO)), Plain((HERE, self.path), self.unix))
         self.network.start()
         first, second, third, fourth = self.network.addresses
         self.assertEqual(fourth, f"plain:unix:{self.path}")
-        for text, transport in ((first, "tls"), (second, "tls"), (third, "plain")):
-            kind, host, port = text.split(":")
-            self.assertEqual((kind, host), (transport, "127.0.0.1"))
+        for text, expected in (
+            (first, "tls:127.0.0.1"),
+            (second, "tls:127.0.0.2"),
+            (third, "plain:127.0.0.1"),
+        ):
+            where, _, port = text.rpartition(":")
+            self.assertEqual(where, expected)
+            host = where.partition(":")[2]
             socket.create_connection((host, int(port))).close()
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(self.path)
@@ -81,7 +90,8 @@ class Networks(SynchronousTestCase):
     def test_nothing(self) -> None:
         self.network.start()
         self.assertEqual((self.network.addresses, self.reactor.getReaders()), ([], []))
-        self.network.reload()
+        self.reload()
+        self.assertEqual((self.network.addresses, self.reactor.getReaders()), ([], []))
 
     def test_fingerprint_is_told(self) -> None:
         self.configure(Tls((HERE,), Address("annex.example.org", 7001)))
@@ -121,15 +131,47 @@ class Networks(SynchronousTestCase):
         before = self.certificates.identity()
         tls = Tls((HERE,), minimum_version="1.2", proxy_from=self.unix)
         self.configure(tls)
-        self.network.reload()
+        self.reload()
         after = self.certificates.identity()
         self.assertIsNot(after, before)
         self.configure(replace(tls, certificate="/nonexistent", key="/nonexistent"))
-        with capturedLogs() as events:
-            self.network.reload()
-        self.assertIn("/nonexistent: No such file or directory", events[0]["error"])
+        error = self.assertRaises(ConfigError, self.reload)
+        self.assertEqual("/nonexistent: No such file or directory", str(error))
+        self.configure(tls)
         self.assertIs(self.certificates.identity(), after)
         number = int(self.network.addresses[0].rpartition(":")[2])
         socket.create_connection(("127.0.0.1", number)).close()
         self.reactor.turn()
         self.assertEqual(self.reception.came, [("tls", True, self.unix)])
+
+    def test_moving(self) -> None:
+        """From nothing to both, from place to place, and away again; who is told is told once."""
+        self.network.start()
+        self.configure(Tls((HERE,)), Plain((self.path,)))
+        with capturedLogs() as events:
+            self.reload()
+            self.reload()
+        self.assertEqual(1, len([event for event in events if "fingerprint" in event]))
+        [tls, plain] = self.network.addresses
+        self.configure(Tls((HERE, ALSO)), Plain((HERE,)))
+        self.reload()
+        self.assertEqual(3, len(self.network.addresses))
+        self.assertIn(tls, self.network.addresses)
+        self.assertFalse(os.path.exists(self.path))
+        self.configure(None)
+        self.reload()
+        self.assertEqual((self.network.addresses, self.reactor.getReaders()), ([], []))
+        self.assertEqual([], self.reception.told)
+
+    def test_moving_to_a_taken_place(self) -> None:
+        """Nothing changes, the certificate included."""
+        self.configure(Tls((HERE,)))
+        self.network.start()
+        before, identity = self.network.addresses, self.certificates.identity()
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        self.configure(Tls((ALSO, Address("127.0.0.1", taken.getsockname()[1])), minimum_version="1.2"))
+        self.assertRaises(ConfigError, self.reload)
+        self.assertEqual(before, self.network.addresses)
+        self.assertIs(identity, self.certificates.identity())
+        self.assertEqual(1, len(self.reactor.getReaders()))

@@ -72,7 +72,7 @@ class Again(Written):
             '[[repository]]\npath = "/srv/b"\n[deadlines]\nidle = 7\n'
             '[[access]]\nusers = ["*"]\nrights = "none"\n'
         )
-        self.assertEqual([], self.current.read_again())
+        self.assertEqual([], self.current.use(self.current.read_again()))
         self.assertEqual(b"/srv/b", self.current.config.served[0].path)
         self.assertEqual(7.0, self.current.deadlines.idle)
         self.assertIs(Rights.NONE, self.current.access.rights("alice", b"/srv/b"))
@@ -82,7 +82,11 @@ class Again(Written):
             '[[repository]]\npath = "/srv/a"\n[daemon]\nsocket = "/x"\n'
             'disk-threads = 3\nlog-level = "debug"\n'
         )
-        self.assertEqual(["daemon.socket", "daemon.disk-threads"], self.current.read_again())
+        former = self.current.config
+        latter = self.current.read_again()
+        self.assertIs(former, self.current.config)
+        self.assertEqual(["daemon.socket", "daemon.disk-threads"], self.current.use(latter))
+        self.assertIs(latter, self.current.config)
 
     def test_errors_change_nothing(self) -> None:
         former = self.current.config

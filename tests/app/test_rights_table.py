@@ -17,6 +17,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.conch.ssh.common import NS
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -24,18 +25,27 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.access import Access, Operation, Rights, Rule
 from annexd.app.admin import Sessions
+from annexd.app.authorized_keys import Entry
+from annexd.app.authorized_keys import parse as read_keys
 from annexd.app.config import parse
+from annexd.app.doorman import KeyDoorman
+from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
 from annexd.app.shell import Shell
+from annexd.app.ssh_command import SshCommand
 from annexd.errors import AnnexdError, Refused
 from annexd.protocol.keys import Key
 from annexd.sessions.deadlines import Deadlines
 from annexd.sessions.wire import Wire
 from annexd.transports.handoff import Conversation, Door, Handoff
+from annexd.transports.ssh.channel import Channel
 from tests.app.test_shell import KEY, PLACE, UUID, Directory, Link, Repository
 from tests.support.duplex import Script, duplex
 from tests.support.hand_reactor import HandReactor
+from tests.support.ssh_keys import ADDRESS, authorized, ed25519_key
+from tests.support.ssh_link import CLOSE, EOF
+from tests.support.ssh_link import Link as SshLink
 
 ALLOWED = {
     Rights.NONE: set(),
@@ -272,6 +282,81 @@ class ByListener(Table, SynchronousTestCase):
         heard += peer.hear()
         peer.transport.loseConnection()
         return heard
+
+
+class BySshListener(Table, SynchronousTestCase):
+    """From a line of authorized_keys to what the client of annexd's own SSH server hears."""
+
+    principals = ("alice",)
+    operations = (*REQUESTS, Operation.INIT)
+    limits = (Rights.READ_ONLY, Rights.APPEND_ONLY)
+    key = ed25519_key()
+
+    def come(self, principal: str, limits: Rights, operation: Operation) -> bytes:
+        if operation is Operation.INIT:
+            self.repository.settings.uuid = b""
+            return self.run_command(principal, limits, b"git-annex-shell configlist /srv/x -- autoinit=1 --")
+        line = b"git-annex-shell p2pstdio /srv/x client --uuid " + UUID
+        return self.run_command(principal, limits, line, b"VERSION 4\n" + REQUESTS[operation])
+
+    def run_command(self, principal: str, limits: Rights, line: bytes, requests: bytes = b"") -> bytes:
+        link, channel = self.open(principal, limits)
+        link.request(channel, b"exec", NS(line))
+        self.reactor.turns()
+        link.data(channel, requests)
+        self.reactor.turns()
+        self.repository.shelf.changed(b"abc")
+        self.reactor.turns()
+        heard = link.written(channel) + link.written(channel, 1)
+        link.tell(channel, EOF)
+        self.reactor.turns()
+        link.tell(channel, CLOSE)
+        self.reactor.turns()
+        self.assertEqual([], self.running)
+        return heard
+
+    def open(self, principal: str, limits: Rights) -> tuple[SshLink, Channel]:
+        """A channel of somebody who has shown the key."""
+        variable = (
+            "" if limits is Rights.READ_WRITE else f"GIT_ANNEX_SHELL_{limits.value.replace('-', '')}=1 "
+        )
+        options = f'restrict,command="{variable.upper()}annexd-shell --user {principal}"'
+        entries, problems = read_keys(authorized(self.key, options), "/etc/secret/keys")
+        self.assertEqual([], problems)
+        doorman = KeyDoorman(Known(entries), Guessing(self.reactor))
+        user = self.successResultOf(Deferred.fromCoroutine(doorman.admit(b"annex", self.key.blob(), ADDRESS)))
+        link = SshLink(clock=self.reactor)
+        self.running: list[SshCommand] = []
+
+        def perform(channel: Channel, line: bytes) -> None:
+            command = SshCommand(
+                self.reactor, channel, user, ADDRESS, line, self.sessions, Deadlines(), self.running.remove
+            )
+            self.running.append(command)
+            command.start(Shell(self.host))
+
+        link.connection.perform = perform
+        return link, link.channel()
+
+    def test_git_s_own_commands(self) -> None:
+        """As through the system's sshd."""
+        for rights in Rights:
+            for service, operation in ((b"upload", Operation.PULL), (b"receive", Operation.PUSH)):
+                for limits in (Rights.READ_WRITE, Rights.READ_ONLY):
+                    self.host = self.make(Grant("alice", RULE).config(rights))
+                    heard = self.run_command("alice", limits, b"git-" + service + b"-pack /srv/x")
+                    ran = b"git runs: " + service in heard
+                    self.assertEqual(operation in ALLOWED[rights], ran, (rights, service, heard))
+
+
+class Known:
+    """`annexd.app.ssh_users.Users` without files."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._entries = entries
+
+    async def entries(self, login: str) -> list[Entry]:
+        return self._entries
 
 
 NAMES = ("alice", "token:t", "token:u", "certificate:c")

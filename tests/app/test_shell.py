@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.access import Access, Rights, Rule
 from annexd.app.admin import Sessions
-from annexd.app.hosting import Host
+from annexd.app.hosting import Host, Seat
 from annexd.app.installed import installed_shell
 from annexd.app.invocation import HandedOver
 from annexd.app.shell import Shell
@@ -32,6 +32,7 @@ from tests.support.hand_reactor import HandReactor
 from tests.support.memory_store import MemoryStore, Shelf
 
 UUID = b"1d51a450-a322-4ce3-a21b-f7e3c79f8f55"
+NODE = b"2d51a450-a322-4ce3-a21b-f7e3c79f8f55"
 KEY = b"WORM-s3-m1--abc"
 PLACE = Place(b"/srv/x", (b"/srv/x", b"/real/x"), b"/real/x/.git", Served(b"/srv/x"), (0, 0))
 TALK = b"git-annex-shell 'p2pstdio' '/srv/x' 'client' --uuid " + UUID
@@ -122,6 +123,21 @@ class Directory:
             self.visitors -= 1
 
 
+class Proxies:
+    """One node, called n1."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore(Shelf(uuid=NODE, content={Key.parse(KEY): b"abc"}))
+        self.callers: list[Caller] = []
+        self.passed: list[tuple[bytes, ...]] = []
+
+    async def seat(self, repository: Any, uuid: bytes, caller: Caller) -> Seat | None:
+        if uuid != NODE:
+            return None
+        self.callers.append(caller)
+        return Seat(self.store, ("n1", NODE.decode()), self.passed.append)
+
+
 class Link(StringTransport):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +157,8 @@ class ShellTests(SynchronousTestCase):
             access=Access(), deadlines=Deadlines(), config=SimpleNamespace(daemon=daemon)
         )
         directory: Any = self.directory
-        shell = Shell(Host(self.reactor, directory, self.sessions, self.current))
+        self.proxies = Proxies()
+        shell = Shell(Host(self.reactor, directory, self.sessions, self.current, self.proxies))
 
         async def answer(handoff: Handoff) -> None:
             await shell.answer(HandedOver(self.reactor, handoff))
@@ -229,6 +246,52 @@ class ShellTests(SynchronousTestCase):
         self.assertEqual(self.repository.callers, [Caller(b"client", "alice")])
         self.assertEqual(self.repository.flushed, 1)
         self.assertTrue(self.repository.stores[0].closed)
+
+    def talk_to_the_node(self, script: bytes, fields: Mapping[str, bytes] | None = None) -> list[bytes]:
+        """What a session with the node answers, after the greeting."""
+        self.ask(TALK.replace(UUID, NODE), fields)
+        self.assertEqual(self.read(self.stdout), b"AUTH-SUCCESS " + NODE + b"\n")
+        os.write(self.stdin, b"VERSION 4\n" + script)
+        self.reactor.turns(6)
+        said = self.read(self.stdout)
+        self.end_input()
+        self.over()
+        self.assertTrue(self.proxies.store.closed)
+        return said.splitlines()[1:]
+
+    def test_a_session_with_a_node_behind(self) -> None:
+        script = b"BYPASS g1 g2\nCHECKPRESENT " + KEY + b"\nREMOVE " + KEY + b"\n"
+        self.assertEqual(self.talk_to_the_node(script), [b"SUCCESS", b"SUCCESS"])
+        self.assertEqual(self.proxies.callers, [Caller(b"client", "alice")])
+        self.assertEqual(self.proxies.passed, [(b"g1", b"g2")])
+        self.assertEqual(self.repository.stores, [])
+
+    def test_what_the_environment_allows_reaches_through(self) -> None:
+        script = b"REMOVE " + KEY + b"\nPUT  WORM-s3-m1--other\n"
+        _, put = self.talk_to_the_node(script, {"appendonly": b"1"})
+        self.assertEqual(put, b"PUT-FROM 0")
+        self.proxies.store.closed = False
+        for line in self.talk_to_the_node(script, {"readonly": b"1"}):
+            self.assertIn(b"read-only; write access denied", line)
+
+    def test_rights_of_nodes(self) -> None:
+        script = b"REMOVE " + KEY + b"\n"
+        self.current.access = Access(
+            [
+                Rule(("alice",), ("/srv/x",), Rights.APPEND_ONLY, "rules:1", ("n1",)),
+                Rule(("alice",), ("/srv/x",), Rights.READ_WRITE, "rules:2"),
+            ]
+        )
+        [line] = self.talk_to_the_node(script)
+        self.assertIn(b"append-only; removal denied (rules:1)", line)
+        self.current.access = Access([Rule(("alice",), ("/srv/x",), Rights.READ_ONLY, "rules:1")])
+        self.proxies.store.closed = False
+        [line] = self.talk_to_the_node(script)
+        self.assertIn(b"read-only; write access denied (rules:1)", line)
+
+    def test_a_uuid_that_is_not_proxied(self) -> None:
+        found = b"expected repository UUID other but found UUID " + UUID
+        self.assertRefused(found.decode(), TALK.replace(UUID, b"other"))
 
     def test_a_client_that_closes_both_ways_at_once(self) -> None:
         self.ask(TALK)

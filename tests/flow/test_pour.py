@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import PeerLost, Refused, Stalled
-from annexd.flow.body import FileSink, FileSource
+from annexd.flow.body import Buffer, FileSink, FileSource
 from annexd.flow.pour import pour
-from annexd.flow.workers import InlineWorkers
+from annexd.flow.workers import InlineWorkers, Workers
 from annexd.sessions.deadlines import Deadlines
 from annexd.sessions.wire import Wire
 from annexd.transports.pipes import PipeTransport
@@ -27,6 +27,20 @@ def open_descriptors() -> int:
     """Not counting those that other tests left to the garbage collector."""
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
+
+
+class GatheringSink(BytesSink):
+    def __init__(self, workers: Workers) -> None:
+        super().__init__()
+        self.workers = workers
+        self.pieces = 0
+        self.wait: Deferred[None] | None = None
+
+    async def write(self, data: Buffer) -> None:
+        self.pieces += 1
+        await super().write(data)
+        if self.wait is not None:
+            await self.wait
 
 
 class Case(SynchronousTestCase):
@@ -140,6 +154,51 @@ class ThroughPipes(Case):
         follow = Deferred.fromCoroutine(self.wire.read(5))
         self.reactor.turns()
         self.assertEqual(self.successResultOf(follow), b"CHECK")
+
+    def test_into_memory_by_a_thread(self) -> None:
+        sink = GatheringSink(self.workers)
+        rest = self.give(BLOB + b"CHECK")
+        self.reactor.turn()
+        done = self.start(self.wire.body(len(BLOB)), sink)
+        while rest:
+            rest = self.give(rest)
+            self.reactor.turn()
+        self.reactor.turns()
+        self.successResultOf(done)
+        self.assertEqual(bytes(sink.data), BLOB)
+        self.assertEqual(self.moved, len(BLOB))
+        self.assertLess(sink.pieces, len(BLOB) // (64 * 1024))
+        follow = Deferred.fromCoroutine(self.wire.read(5))
+        self.reactor.turns()
+        self.assertEqual(self.successResultOf(follow), b"CHECK")
+
+    def test_no_more_is_read_than_the_memory_s_sink_takes(self) -> None:
+        sink = GatheringSink(self.workers)
+        sink.wait = Deferred()
+        done = self.start(self.wire.body(len(BLOB)), sink)
+        rest = BLOB
+        for _ in range(50):
+            rest = self.give(rest)
+            self.reactor.turn()
+        # one piece, and what the pipe holds
+        self.assertLess(len(BLOB) - len(rest), 2 * (1 << 20) + (1 << 18))
+        sink.wait.callback(None)
+        while rest:
+            rest = self.give(rest)
+            self.reactor.turn()
+        self.reactor.turns()
+        self.successResultOf(done)
+        self.assertEqual(bytes(sink.data), BLOB)
+
+    def test_into_memory_until_the_input_ends(self) -> None:
+        sink = GatheringSink(self.workers)
+        done = self.start(self.wire.body(len(BLOB)), sink)
+        self.give(b"x" * 5000)
+        self.reactor.turns(3)
+        self.assertEqual(bytes(sink.data), b"x" * 5000)  # without waiting for more
+        self.end_input()
+        self.reactor.turns(3)
+        self.failureResultOf(done, PeerLost)
 
     def test_the_input_ends_half_way(self) -> None:
         fd = self.file()

@@ -13,11 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from annexd.app.access import Rights
+from annexd.app.asking import ask
+from annexd.errors import Unavailable
 from tests.support.annex import Machine, objects
 from tests.support.authorities import Authority
 from tests.support.load import Load, content_of, key_of
 from tests.support.processes import run, run_code, until
 from tests.support.programs import program
+from tests.support.sshd import free_port
 from tests.support.tls_scenes import OVER_TLS, TlsScene
 
 _SMALL = content_of(1, 1000)
@@ -513,10 +516,51 @@ class Reloading(TlsScene):
         def meanwhile() -> None:
             self.pem.write_text("nonsense\n")
             os.kill(self.annexd().daemon.pid, 1)
-            self.assert_told("the former certificate stays in use: ", f"{self.pem}: there is no certificate")
+            self.assert_told("not reloaded: ", f"{self.pem}: there is no certificate")
             self.assertEqual(self.address, before)
 
         self.under_way(meanwhile)
+
+    def test_another_address(self) -> None:
+        """Who is inside stays, who comes does so there."""
+
+        def meanwhile() -> None:
+            former, self.where = self.port, f"[::]:{free_port()}"
+            self.reload()
+            self.port = self.port_of("tls")
+            self.assertEqual(f"[::]:{self.port}", self.where)
+            self.assertRaises(ConnectionRefusedError, self.connect, former)
+            self.over_tls().hello(4)
+
+        self.under_way(meanwhile)
+
+    def test_all_addresses_of_the_same_port(self) -> None:
+        def meanwhile() -> None:
+            for host in ("[::]", "127.0.0.1"):
+                self.where = f"{host}:{self.port}"
+                self.reload()
+                self.assertIn(f"tls:{self.where}", self.annexd().daemon.status()["listeners"])
+                self.over_tls().hello(4)
+
+        self.under_way(meanwhile)
+
+    def test_an_address_that_is_taken(self) -> None:
+        """The reload says so, and nothing of the new configuration is in effect."""
+
+        def meanwhile() -> None:
+            with socket.create_server(("127.0.0.1", 0)) as taken:
+                former, self.where = self.where, f"127.0.0.1:{taken.getsockname()[1]}"
+                self.more = '[[access]]\nusers = ["token:bob"]\nrights = "none"\n'
+                error = self.assertRaises(Unavailable, self.reload)
+                self.assertEqual(f"cannot listen on {self.where}: Address already in use", str(error))
+            self.where = former
+            self.over_tls().hello(4)
+
+        self.under_way(meanwhile)
+
+    def reload(self) -> None:
+        self.configure()
+        ask(str(self.annexd().daemon.socket), "reload")
 
     def test_configuration(self) -> None:
         """A user who may not read any more may finish what was begun; who comes now is refused."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from annexd.errors import PeerLost, Refused, Unavailable
+from annexd.router.cluster import Cluster
 from annexd.store import Outcome, Store
 from tests.support.clusters import KEY, Scene, download, upload
 from tests.support.nodes import FakeNode, Running
@@ -139,7 +142,7 @@ class Whatever(SynchronousTestCase):
             if news:
                 self.assertEqual(news[-1], here, node.name)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5), st.integers(1, 400), st.integers(0, 2000))
     def test_upload(self, fates: list[Fate], piece: int, backlog: int) -> None:
         scene = self.make(fates)
@@ -148,22 +151,53 @@ class Whatever(SynchronousTestCase):
         outcome = self.end(scene, Running(scene.clock, upload(cluster, piece=piece)))
         self.close(scene, cluster)
         self.assert_recorded_truly(scene)
-        both = list(zip(scene.nodes, fates, strict=True))
-        for node, fate in both:
+        for node, fate in zip(scene.nodes, fates, strict=True):
             self.assertLessEqual(node.sent, 0 if fate.has_it else lacking[node.uuid])
         if isinstance(outcome, Outcome):
-            holding = [node.uuid for node, _ in both if KEY in node.shelf.content]
-            self.assertLessEqual(set(outcome.also), set(holding))
-            self.assertEqual(outcome.ok, bool(outcome.also))
-            if any(node.sent for node in scene.nodes):
-                told = [node.uuid for node, fate in both if node.uuid in holding and self.told(fate)]
-                self.assertEqual(outcome.also, tuple(told))
+            holding = [node.uuid for node in scene.nodes if KEY in node.shelf.content and self.told(node)]
+            self.assertEqual(outcome.also, tuple(holding))
+            self.assertEqual(outcome.ok, bool(holding))
+            for node in scene.nodes:
+                if node.uuid in outcome.also and "write" in node.asked and node.sent:
+                    self.assertEqual(node.sent, lacking[node.uuid])
 
-    def told(self, fate: Fate) -> bool:
+    def told(self, node: FakeNode) -> bool:
         """Whether it could say that it has the content."""
-        return fate.fault != ("present" if fate.logged else "write")
+        return "write" not in node.faults.frozen and "write" not in node.faults.refusing
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=120, deadline=None)
+    @given(
+        st.lists(_fates, min_size=1, max_size=4),
+        st.sets(st.integers(0, 3)),
+        st.lists(st.sampled_from(["upload", "download", "question", "removal"]), min_size=2, max_size=2),
+        st.lists(st.sampled_from([0.2, 1, 3, 10]), max_size=12),
+    )
+    def test_called_off(self, fates: list[Fate], slow: set[int], what: list[str], waits: list[float]) -> None:
+        scene = self.make(fates)
+        for number in slow & set(range(len(fates))):
+            scene.nodes[number].faults.slow = scene.clock
+        cluster, other = scene.session(backlog=300), scene.session(backlog=300)
+        first, second = (Running(scene.clock, self.work(session, what)) for session in (cluster, other))
+        for wait in waits:
+            first.turn(wait)
+        first.cancel().turn(5)
+        if not second.over:
+            second.cancel().turn(5)
+        self.close(scene, cluster, other)
+        self.assert_recorded_truly(scene)
+
+    def work(self, cluster: Cluster, what: str) -> Coroutine[Any, Any, object]:
+        match what:
+            case "upload":
+                return upload(cluster, piece=100)
+            case "download":
+                return download(cluster)
+            case "question":
+                return cluster.present(KEY)
+            case _:
+                return cluster.remove(KEY)
+
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5), st.integers(1, 400))
     def test_download(self, fates: list[Fate], piece: int) -> None:
         scene = self.make(fates)
@@ -178,7 +212,7 @@ class Whatever(SynchronousTestCase):
             assert isinstance(got, tuple)
             self.assertEqual(got[0], CONTENT)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5))
     def test_question(self, fates: list[Fate]) -> None:
         scene = self.make(fates)
@@ -191,7 +225,7 @@ class Whatever(SynchronousTestCase):
         else:
             self.assertEqual(answer, any(fate.has_it and fate.fault != "present" for fate in fates))
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5))
     def test_removal(self, fates: list[Fate]) -> None:
         scene = self.make(fates)

@@ -6,7 +6,7 @@ from twisted.internet.task import deferLater
 
 from annexd.errors import PeerLost, Refused, Unavailable
 from annexd.store import Outcome
-from tests.support.clusters import CLUSTER, KEY, ClusterCase
+from tests.support.clusters import CLUSTER, KEY, ClusterCase, send, upload
 from tests.support.nodes import FakeNode
 
 
@@ -109,6 +109,63 @@ class AtAnyTime(Case):
         self.assertEqual(most, 2)
 
 
+class Meanwhile(Case):
+    """Somebody uploads what somebody else removes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.uploading = self.scene.session(commit=60)
+        self.removing = self.scene.session()
+
+    def test_it_is_removed_where_it_has_come_already(self) -> None:
+        self.scene.log.known.clear()
+        for node in self.scene.nodes:
+            node.shelf.content.clear()
+        self.one.faults.frozen.add("commit")
+        running = self.start(upload(self.uploading))
+        self.assertIn(KEY, self.two.shelf.content)
+        self.assertTrue(self.result(self.removing.remove(KEY)).ok)
+        self.hold(self.three)
+        outcome = running.turn(61).value()
+        self.assertEqual((outcome.ok, outcome.also), (True, (b"n3",)))
+        self.assertEqual(self.scene.log.known[KEY], {b"n3"})
+        self.assert_released(self.uploading, self.removing)
+
+    def test_it_is_removed_everywhere(self) -> None:
+        self.scene.log.known.clear()
+        for node in self.scene.nodes:
+            node.shelf.content.clear()
+        self.one.faults.frozen.add("commit")
+        running = self.start(upload(self.uploading))
+        self.assertTrue(self.result(self.removing.remove(KEY)).ok)
+        outcome = running.turn(61).value()
+        self.assertEqual((outcome.ok, outcome.also), (False, ()))
+        self.assertEqual(self.scene.log.known[KEY], set())
+
+    def test_a_removal_does_not_record_what_is_no_more_so(self) -> None:
+        self.two.shelf.content.clear()
+        self.scene.knows(self.one, self.three)
+        writer = self.result(self.uploading.write(KEY, b""))
+        self.one.faults.frozen.add("remove")
+        running = self.start(self.removing.remove(KEY))
+        self.result(send(writer))
+        self.assertEqual(self.result(writer.commit(True)).also, (b"n2",))
+        self.result(writer.close())
+        self.assertFalse(running.turn(300).value().ok)
+        self.assertEqual(self.scene.log.known[KEY], {b"n1", b"n2"})
+        self.assert_released(self.uploading, self.removing)
+
+    def test_an_upload_waits_for_a_removal(self) -> None:
+        self.one.faults.frozen.add("remove")
+        removal = self.start(self.removing.remove(KEY))
+        running = self.start(upload(self.uploading))
+        self.assertFalse(running.over)
+        removal.cancel()
+        self.assertEqual(running.turn().value().also, (b"n1", b"n2", b"n3"))
+        self.assertEqual(self.scene.log.known[KEY], {b"n1", b"n2", b"n3"})
+        self.assert_released(self.uploading, self.removing)
+
+
 class Gateways(Case):
     def setUp(self) -> None:
         super().setUp()
@@ -149,6 +206,15 @@ class InTime(Case):
             self.assertFalse(self.remove(late).ok)
         self.assertEqual(self.scene.log.known[KEY], {b"n1", b"n2", b"n3"})
 
+    def test_a_part_of_a_second_is_none(self) -> None:
+        self.scene.boot += 0.5
+        self.assertFalse(self.remove(5001).ok)
+        self.assertTrue(self.remove(5002).ok)
+
+    def test_no_node_is_told_of_a_time_before_its_own(self) -> None:
+        self.remove(4990)
+        self.assertEqual([node.befores for node in self.scene.nodes], [[990], [89990], [0]])
+
     def test_what_nobody_has_is_gone_at_any_time(self) -> None:
         for node in self.scene.nodes:
             node.shelf.content.clear()
@@ -172,12 +238,10 @@ class InTime(Case):
         self.assertFalse(self.result(cluster.remove(KEY, 5599)).ok)
         self.assertIn(KEY, self.two.shelf.content)
 
-    def test_a_node_without_a_clock(self) -> None:
+    def test_a_node_that_refuses_to_tell_its_time(self) -> None:
         self.two.faults.refusing["timestamp"] = Refused("its protocol is too old")
-        self.assertFalse(self.remove(5000).ok)
+        self.assertEqual(self.remove(5001).also, (b"n1", b"n3"))
         self.assertIn(KEY, self.two.shelf.content)
-        self.assertTrue(self.remove(5001).ok)
-        self.assertTrue(self.remove(5000).ok)
 
     def test_a_node_that_cannot_be_asked_for_its_time(self) -> None:
         self.two.faults.refusing["timestamp"] = Unavailable("it is down")

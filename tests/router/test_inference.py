@@ -111,7 +111,7 @@ class Nodes(unittest.TestCase):
         self.assertEqual(nodes(entries, G1), {N1: "nas-backup"})
 
     def test_clusters_and_illegal_names_are_none(self) -> None:
-        entries = {G1: [(CLUSTER, "mycluster"), (N1, "a b"), (N2, ""), (N3, "a/b"), (N4, ".a")]}
+        entries = {G1: [(CLUSTER, "mycluster"), (N1, "a b"), (N2, ""), (N3, "a//b"), (N4, ".a")]}
         network = infer(Here(G2), entries, {})
         self.assertEqual(network.gateways[G1].clusters, frozenset((CLUSTER,)))
         self.assertEqual(network.gateways[G1].proxies, frozenset())
@@ -122,9 +122,24 @@ class Nodes(unittest.TestCase):
 
 class Words(unittest.TestCase):
     def test_legal(self) -> None:
-        for name in ("n1", "my-disk", "a.b", "a_b", "käse"):
+        for name in ("n1", "my-disk", "a.b", "a_b", "käse", "a+b", "a=b", "a@b", "a/b", "-x"):
             self.assertTrue(legal(name), name)
-        for name in ("", ".a", "-a", "a b", "a/b", "a:b", "a\n", "x" * 256):
+        for name in (
+            "",
+            ".a",
+            "a b",
+            "a/.b",
+            "a//b",
+            "/a",
+            "a/",
+            "a:b",
+            "a..b",
+            "a.lock",
+            "a@{",
+            "a\n",
+            "a\n\n",
+            "ä" * 128,
+        ):
             self.assertFalse(legal(name), name)
 
     def test_is_cluster(self) -> None:
@@ -141,7 +156,7 @@ _ENTRIES = st.dictionaries(
 
 
 class Anything(unittest.TestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(_ENTRIES)
     def test_a_node_that_is_listed_is_somewhere(self, entries: Entries) -> None:
         gateways = Survey(entries).gateways

@@ -60,9 +60,9 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(placed.targets, frozenset())
         self.assertEqual(placed.reason, "no room by annex maxsize on a, dddd (through next)")
 
-    def test_nobody_when_all_have_it(self) -> None:
-        wishes = dict.fromkeys((_A, _B, _C, _D), Wish.WANTED)
-        self.assertEqual(place(_WAYS, {_A, _B, _C, _D}, wishes).targets, frozenset())
+    def test_everybody_is_asked_when_all_are_said_to_have_it(self) -> None:
+        wishes = dict.fromkeys((_A, _B, _C, _D), Wish.FULL)
+        self.assertEqual(place(_WAYS, {_A, _B, _C, _D}, wishes).targets, {_A, _B, _C, _D})
 
     def test_no_ways(self) -> None:
         placed = place([], {_A}, {})

@@ -22,7 +22,7 @@ from tests.support.store_contract import CONTENT, StoreContract
 
 def proxied(node: FakeNode, log: MemoryLog, clock: Clock, **limits: Any) -> ProxiedNode:
     caller = Caller(b"client", "someone", (b"g1",))
-    return ProxiedNode(node, log, caller, clock, boot=lambda: 5000.5, limits=Limits(**limits))
+    return ProxiedNode(node, log, caller, clock, Limits(**limits))
 
 
 class Contract(StoreContract, TestCase):
@@ -121,14 +121,6 @@ class PassedOn(Case):
         self.assertEqual(self.result(self.proxied.timestamp()), 1000)
         self.assertFalse(self.result(self.proxied.remove(KEY, 1000)).ok)
         self.assertTrue(self.result(self.proxied.remove(KEY, 1001)).ok)
-
-    def test_removal_by_our_clock_where_the_node_has_none(self) -> None:
-        self.hold()
-        self.node.faults.refusing["timestamp"] = Refused("its protocol is too old")
-        self.assertEqual(self.result(self.proxied.timestamp()), 5000)
-        self.assertFalse(self.result(self.proxied.remove(KEY, 5000)).ok)
-        self.assertTrue(self.result(self.proxied.remove(KEY, 5001)).ok)
-        self.assertTrue(self.result(self.proxied.remove(KEY, 5000)).ok)
 
     def test_lock(self) -> None:
         self.hold()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.errors import PeerLost, Refused, Unavailable
+from annexd.errors import Absent, PeerLost, Refused, Unavailable
 from annexd.protocol.keys import Key
 from annexd.protocol.messages import Auth, Version
 from annexd.sessions.activity import Activity
 from annexd.sessions.ask import Peer
-from annexd.sessions.deadlines import Deadlines
+from annexd.sessions.deadlines import Deadlines, Patience
 from annexd.sessions.handshake import greet, introduce
 from annexd.sessions.serve import Server
 from annexd.sessions.wire import Wire
@@ -149,3 +149,43 @@ class AgainstAScript(SynchronousTestCase):
         writing = Deferred.fromCoroutine(peer.write(KEY, b""))
         self.script.say(b"ALREADY-HAVE-PLUS a\n")
         self.assertEqual(self.successResultOf(writing).also, (b"a",))
+
+    def test_a_version_0_peer_is_asked_whether_nothing_means_absent(self) -> None:
+        for answer, absent in (b"SUCCESS\n", False), (b"FAILURE\n", True):
+            self.setUp()
+            peer = self.introduced(0)
+            opening = Deferred.fromCoroutine(peer.read(KEY, 3, b""))
+            self.script.hear()
+            self.assertEqual(self.script.say(b"DATA 0\n"), b"SUCCESS\nCHECKPRESENT WORM-s3--x\n")
+            self.script.say(answer)
+            if absent:
+                self.failureResultOf(opening, Absent)
+            else:
+                self.successResultOf(Deferred.fromCoroutine(self.successResultOf(opening).close(True)))
+            self.assertFalse(self.script.lost)
+            self.assertEqual(self.script.hear(), b"")
+
+    def test_a_verdict_that_nobody_waits_for_any_more_ends_the_connection(self) -> None:
+        peer = self.introduced(4)
+        opening = Deferred.fromCoroutine(peer.read(KEY, 0, b""))
+        self.script.say(b"DATA 3\nabc")
+        reader = self.successResultOf(opening)
+        self.successResultOf(Deferred.fromCoroutine(reader.source.read(3)))
+        verdict = Deferred.fromCoroutine(reader.valid())
+        verdict.cancel()
+        self.failureResultOf(verdict, CancelledError)
+        self.assertTrue(self.script.lost)
+        self.successResultOf(Deferred.fromCoroutine(reader.close(False)))
+
+    def test_patience(self) -> None:
+        self.wire.version = 4
+        peer = Peer(self.wire, b"u", Patience(answer=3, hashing=10))
+        opening = Deferred.fromCoroutine(peer.write(KEY, b""))
+        self.script.say(b"PUT-FROM 70\n")
+        writer = self.successResultOf(opening)
+        writer.announce(30)
+        commit = Deferred.fromCoroutine(writer.commit(True))
+        self.clock.advance(12)
+        self.assertNoResult(commit)
+        self.clock.advance(2)
+        self.failureResultOf(commit, Unavailable)

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from annexd.errors import Refused, Unavailable
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
 from annexd.remotes.ssh import SshDialer, SshHosts
 from annexd.remotes.url import Ssh, place_of
 from annexd.repo.parts import boot_seconds
 from annexd.sessions.deadlines import Patience
-from annexd.store import Caller
+from annexd.store import Caller, Outcome, Store
 from tests.support.annex import Machine
 from tests.support.processes import descendants, running
 from tests.support.programs import NEWEST
 from tests.support.servers import GitAnnexShell, forced_command
 from tests.support.sshd import Sshd
+from tests.support.store_contract import StoreContract
 
 PATIENCE = Patience(connect=10, answer=10, stall=10, idle=30)
 CALLER = Caller(b"client", "alice")
@@ -84,6 +87,30 @@ class OverSsh(TestCase):
 
     async def pause(self) -> None:
         await deferLater(self.reactor, 0.02)
+
+
+class Contract(OverSsh, StoreContract):
+    """Run from modules that import this one, not the class: each takes its time."""
+
+    one_upload_at_a_time = False  # the second one is told only when it sends its data
+    keeps_partials = False  # what was announced here comes whole: then it is wrong, not unfinished
+
+    async def make_store(self) -> Store:
+        # Servers that were left still hold their locks for a moment.
+        while self.left_servers():
+            await self.pause()
+        return self.node.store(CALLER)
+
+    def left_servers(self) -> bool:
+        sessions = len(self.node._link._used) + len(self.node._link._idle)
+        return len(self.shells()) > sessions
+
+    async def assert_not_done(self, awaitable: Awaitable[Outcome]) -> None:
+        """git-annex-shell dies of being asked to remove what is locked."""
+        try:
+            self.assertFalse((await awaitable).ok)
+        except (Refused, Unavailable):
+            pass
 
 
 def _is_shell(pid: int) -> bool:

@@ -55,5 +55,21 @@ def break_edges(random: Random, net: Net, share: float) -> None:
     net.down = frozenset(edge for edge in sorted(set(edges)) if random.random() < share)
 
 
+def spoil(random: Random, net: Net) -> None:
+    """Whatever may be in proxy.log: git-annex's names, and names of what is there no more."""
+    for _ in range(random.randrange(3)):
+        net.update(random.sample([*net.nodes], len(net.nodes)), stock=True)
+    pieces = [name for at in net.links for name in (*net.links[at], *net.nodes[at])] or ["n"]
+    listable = [*sorted(net.members), node(999)]
+    for at in net.nodes:
+        garbage = tuple(
+            (random.choice(listable), "-".join(random.choices(pieces, k=random.randrange(1, 6))))
+            for _ in range(random.randrange(4))
+        )
+        net.lists[at] = (*net.lists.get(at, ()), *garbage)
+    # A member that no gateway has any more.
+    net.members |= {node(999)}
+
+
 def randoms() -> st.SearchStrategy[Random]:
     return st.integers(0, 2**32).map(Random)

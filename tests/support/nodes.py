@@ -61,6 +61,8 @@ class FakeNode:
         """Bytes that were sent to it."""
         self.answers: dict[str, Outcome] = {}
         """Instead of what ``remove``, ``write`` and ``commit`` really come to."""
+        self.befores: list[int | None] = []
+        """The times by which it was to remove something."""
         self.stores: list[_FaultyStore] = []
 
     def store(self, caller: Caller) -> Store:
@@ -100,6 +102,7 @@ class _FaultyStore(MemoryStore):
 
     async def remove(self, key: Key, before: int | None = None) -> Outcome:
         await self._meet("remove")
+        self._node.befores.append(before)
         outcome = await super().remove(key, before)
         return self._node.answers.get("remove", outcome)
 

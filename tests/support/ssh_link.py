@@ -22,8 +22,8 @@ FAR = 7
 class Link:
     """A `Connection` and the client at the other end of it."""
 
-    def __init__(self, most: int = 100, stall: float = 300.0) -> None:
-        self.clock = Clock()
+    def __init__(self, most: int = 100, stall: float = 300.0, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self.sent: list[tuple[int, bytes]] = []
         self.disconnected: list[bytes] = []
         self.performed: list[tuple[Channel, bytes]] = []

@@ -26,9 +26,13 @@ OVER_TLS = Path(over_tls.__file__)
 
 
 class TlsScene(Scene):
-    """``secret`` opens the served repository; ``listen`` and ``more`` are put into the configuration."""
+    """
+    ``secret`` opens the served repository; ``where``, ``listen`` and ``more``
+    are put into the configuration.
+    """
 
     handshake_s = 3.0
+    where = "127.0.0.1:0"
     listen = ""
     daemon_settings = ""
     more = ""
@@ -53,7 +57,7 @@ class TlsScene(Scene):
             f'[daemon]\nstate-directory = "{self.state}"\n{self.daemon_settings}\n'
             f"[deadlines]\nhandshake = {self.handshake_s}\ndrain = 5\n"
             f'[[repository]]\npath = "{self.served}"\n'
-            f'[listen.tls]\naddress = "127.0.0.1:0"\n{self.listen}\n{self.more}\n'
+            f'[listen.tls]\naddress = "{self.where}"\n{self.listen}\n{self.more}\n'
         )
 
     def port_of(self, transport: str) -> int:

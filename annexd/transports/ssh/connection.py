@@ -112,10 +112,15 @@ class Connection(SSHConnection):
         self.deliver()
         super().ssh_CHANNEL_CLOSE(packet)  # type: ignore[no-untyped-call]
 
-    def deliver(self) -> None:
-        """All packets that have come at once have been read: give what was in them to their readers."""
+    def deliver(self) -> bool:
+        """
+        All packets that have come at once have been read: give what was in
+        them to their readers.  Whether there was anything.
+        """
+        some = bool(self._undelivered)
         while self._undelivered:
             self._undelivered.popitem()[0].deliver()
+        return some
 
     def _fits(self, channel: Channel, length: int, came: int) -> bool:
         if length == came and length <= channel.localWindowLeft and length <= channel.localMaxPacket:

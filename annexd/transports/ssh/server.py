@@ -43,10 +43,11 @@ _BITE = 64 * 1024
 
 _ASK_S = 5.0
 """
-The silence after which a peer is asked whether it is there, when it takes no
-more of what there is for it.  OpenSSH's client may sleep over the end of a
-process that shares a connection, with all of the window used, until something
-comes.
+The silence after which a peer is asked whether it is there: once after it has
+said something, and again and again while it takes no more of what there is for
+it.  When a process that shares a connection of OpenSSH's client has ended, and
+a window was used up, the client may send the last of its data and then sleep
+until something comes, before it tells of the end.
 """
 
 _FIRST_OF_SERVICES = 50
@@ -131,6 +132,7 @@ class Peer(SSHServerTransport):
         self._late = 0
         self._going = False
         self._heard_s = 0.0
+        self._spoke = False
         self._empty_since_s = 0.0
         self._timer: IDelayedCall | None = None
         self._asking: IDelayedCall | None = None
@@ -209,16 +211,21 @@ class Peer(SSHServerTransport):
             self.service.ping()
         self._call_later(limits.stall, self._look)
 
-    def _ask_later(self) -> None:
+    def _ask_later(self, seconds: float = _ASK_S) -> None:
         if self._asking is None and not self._going:
-            self._asking = self._clock.callLater(_ASK_S, self._ask)
+            self._asking = self._clock.callLater(seconds, self._ask)
 
     def _ask(self) -> None:
         self._asking = None
-        if isinstance(self.service, Connection) and self.service.waiting:
-            if self._clock.seconds() - self._heard_s >= _ASK_S:
-                self.service.ping()
-            self._ask_later()
+        if not isinstance(self.service, Connection) or not self.service.channels:
+            return
+        silent = self._clock.seconds() - self._heard_s
+        if silent >= _ASK_S:
+            self._spoke = False
+            self.service.ping()
+            silent = 0.0
+        if self._spoke or self.service.waiting:
+            self._ask_later(_ASK_S - silent)
 
     def _call_later(self, seconds: float, function: Any, *arguments: Any) -> None:
         _cancel(self._timer)
@@ -234,8 +241,9 @@ class Peer(SSHServerTransport):
             for start in range(0, len(data), _BITE):
                 # Conch copies all that it has for each packet that it cuts off.
                 super().dataReceived(data[start : start + _BITE])  # type: ignore[no-untyped-call]
-            if isinstance(self.service, Connection):
-                self.service.deliver()
+            if isinstance(self.service, Connection) and self.service.deliver():
+                self._spoke = True
+                self._ask_later()
         except Exception as error:
             self._unreadable(error)
 

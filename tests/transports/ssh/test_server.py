@@ -435,8 +435,7 @@ class Users(SynchronousTestCase):
         """Soon, for it may have slept; while it takes something it is not."""
         channel = self.pair.run(b"annex this", localWindow=1000)
         client = self.pair.client.connection
-        asked: list[bytes] = []
-        self.patch(client, "gotGlobalRequest", lambda kind, data: asked.append(kind) or 0)
+        asked = self.questions()
         grant = client.adjustWindow
         self.patch(client, "adjustWindow", lambda *_: None)  # Conch's is too good a reader
         self.pair.performed[0][0].write(bytes(5000))
@@ -455,6 +454,43 @@ class Users(SynchronousTestCase):
         self.assertEqual(2, len(asked))
         lose(self.peer)
         self.assertEqual([], self.pair.clock.getDelayedCalls())
+
+    def test_a_peer_that_spoke_and_is_silent_is_asked(self) -> None:
+        """Once: OpenSSH's client may sleep before it says that the one who spoke has gone."""
+        channel = self.pair.run(b"annex this")
+        asked = self.questions()
+        self.pass_time(20)
+        self.assertEqual([], asked, "nothing was said in this channel")
+        for _ in range(5):
+            channel.write(b"something")
+            self.pass_time(4)
+        self.assertEqual([], asked)
+        self.pass_time(30)
+        self.assertEqual([b"keepalive@openssh.com"], asked)
+        channel.write(b"more")
+        self.pass_time(30)
+        self.assertEqual(2, len(asked))
+
+    def test_a_peer_without_a_command_is_not_asked(self) -> None:
+        channel = self.pair.run(b"annex this")
+        asked = self.questions()
+        channel.write(b"something")
+        self.pair.performed[0][0].finish(0)
+        self.pass_time(30)
+        self.assertEqual([], asked)
+
+    def questions(self) -> list[bytes]:
+        """What the client is asked from now on."""
+        asked: list[bytes] = []
+        client = self.pair.client.connection
+        self.patch(client, "gotGlobalRequest", lambda kind, data: asked.append(kind) or 0)
+        return asked
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.pair.turn()
+            self.pair.clock.advance(1)
+        self.pair.turn()
 
     def test_stopping(self) -> None:
         """Those who do nothing go at once, the others when they have done."""

@@ -1,0 +1,101 @@
+"""Repositories on this machine's disks as nodes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from annexd.app.local_node import LocalNode
+from annexd.errors import Refused, Unavailable
+from annexd.flow.workers import InlineWorkers
+from annexd.node import Health
+from annexd.repo.local import Repository
+from annexd.router.directory import Directory
+from annexd.router.places import Place, Served
+from annexd.store import Caller, Store
+from tests.support.repositories import UUID, make_repository, open_repository
+from tests.support.store_contract import CONTENT, StoreContract, key_of, put
+
+CALLER = Caller(b"gateway", "alice")
+
+
+class Node:
+    """A node at a fresh repository; ``served`` is what the daemon serves beside it."""
+
+    def __init__(self, top: str, served: bool = False) -> None:
+        self.path = os.path.join(os.path.realpath(top), "node")
+        make_repository(self.path)
+        self.clock = Clock()
+        self.opened: list[Repository] = []
+        serving = [Served(os.fsencode(self.path))] if served else []
+        self.directory = Directory(self.clock, InlineWorkers().disk, self.open, serving)
+        self.node = LocalNode(UUID, "n1", 100.0, os.fsencode(self.path), self.directory, self.clock.seconds)
+
+    async def open(self, place: Place) -> Repository:
+        self.opened.append(await open_repository(place.git_dir, clock=self.clock))
+        return self.opened[-1]
+
+
+class Contract(StoreContract, TestCase):
+    node: Node | None = None
+
+    async def make_store(self) -> Store:
+        self.node = self.node or Node(self.mktemp())
+        return self.node.node.store(CALLER)
+
+
+class LocalNodeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.made = Node(self.mktemp())
+        self.store = self.made.node.store(CALLER)
+        self.key = key_of(CONTENT)
+
+    def does(self, work: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(work))
+
+    def fails(self, work: Any, kind: type[Exception]) -> str:
+        return str(self.failureResultOf(Deferred.fromCoroutine(work), kind).value)
+
+    def test_is_opened_when_it_is_used_and_left_when_closed(self) -> None:
+        self.assertEqual((self.made.opened, self.store.present_now(self.key)), ([], None))
+        self.assertTrue(self.does(put(self.store, self.key, CONTENT)).ok)
+        self.assertIs(self.store.present_now(self.key), True)
+        self.assertEqual(self.made.directory.opened(), {os.fsencode(self.made.path): 1})
+        self.does(self.store.close())
+        self.assertEqual(self.made.directory.opened(), {os.fsencode(self.made.path): 0})
+
+    def test_one_open_repository_for_all(self) -> None:
+        made = Node(self.mktemp(), served=True)
+        self.does(put(made.node.store(CALLER), self.key, CONTENT))
+        with self.does(made.directory.find(os.fsencode(made.path))) as repository:
+            self.assertEqual(made.opened, [repository])
+
+    def test_another_repository_is_there_now(self) -> None:
+        self.made.node.uuid = b"another"
+        said = self.fails(self.store.present(self.key), Unavailable)
+        self.assertIn(f"is repository {UUID.decode()}", said)
+        self.assertIs(self.made.node.condition.health, Health.DOWN)
+        self.assertEqual(list(self.made.directory.opened().values()), [0])
+
+    def test_nothing_is_there_and_then_again(self) -> None:
+        os.rename(self.made.path, self.made.path + ".away")
+        self.assertIn("no repository", self.fails(self.store.present(self.key), Unavailable))
+        self.assertIs(self.made.node.condition.health, Health.DOWN)
+        os.rename(self.made.path + ".away", self.made.path)
+        self.assertIs(self.does(self.store.present(self.key)), False)
+        self.assertIs(self.made.node.condition.health, Health.UP)
+
+    def test_it_vanishes_while_it_is_in_use(self) -> None:
+        self.does(put(self.store, self.key, CONTENT))
+        shutil.rmtree(self.made.path)
+        self.assertIn("vanished", self.fails(self.store.present(self.key), Refused))
+
+    def test_a_session_that_ends_before_it_has_begun(self) -> None:
+        self.does(self.store.close())
+        self.assertIn("over", self.fails(self.store.present(self.key), Unavailable))
+        self.assertEqual(list(self.made.directory.opened().values()), [0])
