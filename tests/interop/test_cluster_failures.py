@@ -128,9 +128,9 @@ class Frozen(FailingCluster):
     def test_whatever_is_asked_first(self) -> None:
         """It costs one deadline, and its answer is not made up."""
         key, content = self.content()
-        alone, client = self.hand("n1"), self.hand()
-        self.assert_is(alone.put(key, content), b"SUCCESS", within=FIRST)
-        self.assert_is(alone.present(key), b"SUCCESS")
+        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS", within=FIRST)
+        client = self.hand()
+        self.assert_is(client.present(key), b"SUCCESS")
         asks = [
             (lambda: client.present(key), b"ERROR"),
             (lambda: client.get(key), b"ERROR"),

@@ -21,13 +21,13 @@ from tests.support.servers import Annexd, Server
 
 _log = Logger()
 
-DEADLINE = 4.0
+DEADLINE = 3.0
 """Of the nodes, in seconds, for each thing that they are waited for."""
 
 FIRST = 6.0
 """Seconds, where connections to nodes are made."""
 
-AT_ONCE = 3.0
+AT_ONCE = 2.5
 """Seconds in which a gateway does what needs no waiting, on a busy machine; less than a deadline."""
 
 ONCE = DEADLINE + AT_ONCE
