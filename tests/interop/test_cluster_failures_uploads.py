@@ -19,6 +19,8 @@ _WORDS = 20_000
 
 
 class Uploads(FailingCluster):
+    seconds = 60.0
+
     def assert_sound(self) -> None:
         """Of the nodes: nothing is left of what was interrupted, and fsck has nothing to say."""
         for name, node in self.cluster.nodes.items():
@@ -29,7 +31,7 @@ class Uploads(FailingCluster):
         """Sessions with nodes are kept for a while; what they have written is committed at their end."""
         shells = [pid for node in self.far.values() for pid in node.shells()]
         self.server.stop()
-        until(lambda: not any(map(running, shells)), "the nodes' sessions have ended", 60)
+        until(lambda: not any(map(running, shells)), "the nodes' sessions have ended", self.seconds)
 
 
 class Interrupted(Uploads):

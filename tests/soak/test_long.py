@@ -44,8 +44,10 @@ class Killed(test_hammer.Killed):
 class InterruptedCluster(test_cluster_failures_uploads.Interrupted):
     megabytes = 512
     interruptions = 10
+    seconds = 900.0
 
 
 class ClusterAtOnce(test_cluster_failures_uploads.AtOnce):
     keys_each = 500
+    seconds = 900.0
     stock_clients = 10
