@@ -59,7 +59,7 @@ class Interrupted(Uploads):
 
         self.add_far_node("n4")
         self.cluster.update()
-        client.annex(repo, "copy", "--to", "gw-mycluster", "large", seconds=120)
+        client.annex(repo, "copy", "--to", "gw-mycluster", "large", seconds=2 * self.seconds)
         self.assert_at(key, "n1", "n2", "n3", "n4")
         for name, node in self.far.items():
             taken = node.taken.stat().st_size

@@ -36,6 +36,8 @@ ONCE = DEADLINE + AT_ONCE
 BACKOFF = 1.0
 """Seconds until a node that is down is tried again; longer after the first time."""
 
+_PIECE = 1 << 20
+
 _SETTINGS = f"""\
 [nodes]
 connect = {DEADLINE:g}
@@ -153,7 +155,8 @@ class FailingCluster(ClusterScene):
 
     def content(self, size: int = 50_000) -> tuple[bytes, bytes]:
         """A key, and its content, as there was none before."""
-        content = self._random.randbytes(size)
+        pieces = [self._random.randbytes(min(_PIECE, size - at)) for at in range(0, size, _PIECE)]
+        content = b"".join(pieces)
         return b"SHA256-s%d--%s" % (size, hashlib.sha256(content).hexdigest().encode()), content
 
     # --- what is so ----------------------------------------------------
