@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -45,7 +46,7 @@ class Interrupted(Uploads):
         former = dict.fromkeys(("n1", "n2", "n3"), 0)
         for number in range(1, self.interruptions + 1):
             process = start("git-annex", "copy", "--to", "gw-mycluster", "large", cwd=repo, env=client.env)
-            self.until_kept("n3", key, size * number // (self.interruptions + 1))
+            self.until_kept(process, key, size * number // (self.interruptions + 3))
             stop_group(process, signal.SIGKILL)
             until(lambda: not self.annexd().daemon.status()["sessions"], "the session has ended")
             self.until_no_shells()
@@ -71,8 +72,14 @@ class Interrupted(Uploads):
     def until_no_shells(self) -> None:
         until(lambda: not any(node.shells() for node in self.far.values()), "the nodes' sessions have ended")
 
-    def until_kept(self, name: str, key: bytes, size: int) -> None:
-        until(lambda: self.partial(name, key) >= size, "content is on its way", 60)
+    def until_kept(self, upload: subprocess.Popen[bytes], key: bytes, size: int) -> None:
+        """By the node on this disk, which is the fastest."""
+        until(
+            lambda: self.partial("n3", key) >= size or upload.poll() is not None, "content is on its way", 60
+        )
+        if upload.poll() is not None:
+            assert upload.stdout is not None
+            self.fail(f"the upload ended before it was interrupted: {upload.stdout.read()!r}")
 
     def test_the_gateway_is_killed(self) -> None:
         key, content = self.content(self.megabytes << 20)
