@@ -7,6 +7,7 @@ from typing import Union
 
 from annexd.errors import AnnexdError, Refused, Unavailable
 from annexd.protocol.keys import Key
+from annexd.router.beside import Bystander
 from annexd.router.members import Member, nodes_of, reasons, told
 from annexd.router.parts import Parts
 from annexd.router.placement import place
@@ -17,11 +18,14 @@ from annexd.router.writing import Branch, ClusterWriter, close_all
 from annexd.store import Outcome, Writer
 
 
-async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[ClusterWriter, Outcome]:
+async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[Writer, Outcome]:
     """
     See `annexd.store.Store.write`.  While somebody else uploads the same
-    content to the cluster, this waits, and then sees what is left to be done.
+    content to the cluster, this waits, and then sees what is left to be done;
+    unless it is a gateway that asks, see `Bystander`.
     """
+    if parts.members.bypass and parts.uploads.under_way(parts.uuid, key):
+        return Bystander(parts, key)
     upload = await parts.uploads.turn(parts.uuid, key, parts.limits.same_key)
     try:
         return await _Opening(parts, key, file, upload).run()
