@@ -11,7 +11,7 @@ the end which nodes have the content by then.
 
 from __future__ import annotations
 
-from annexd.flow.body import Buffer
+from annexd.flow.body import Buffer, Sink
 from annexd.protocol.keys import Key
 from annexd.router.members import nodes_of, told
 from annexd.router.parts import Parts
@@ -27,7 +27,7 @@ class Bystander:
         self.offset = key.size or 0
         """As if all of it were here, which spares the bytes where it is known how many they are."""
 
-        self.sink = _Nowhere()
+        self.sink: Sink = _Nowhere()
 
     def announce(self, length: int) -> None:
         """However many."""

@@ -58,6 +58,11 @@ class Member:
             return self.way.reaches
         return frozenset(outcome.also) & self.way.reaches
 
+    def missed(self, nodes: frozenset[bytes]) -> None:
+        """Nodes that a gateway should have reached and did not, although it answered."""
+        if self.way.is_gateway and nodes:
+            self.way.missed(nodes)
+
 
 class Members:
     def __init__(self, ways: Ways, caller: Caller) -> None:

@@ -50,6 +50,7 @@ class _Opening:
         self._have: frozenset[bytes] = frozenset()
         self._somebody_has_it = False
         self._refusals: list[_Refusal] = []
+        self._wanting: frozenset[bytes] = frozenset()
 
     async def run(self) -> Union[ClusterWriter, Outcome]:
         members = self._parts.members.now()
@@ -85,6 +86,7 @@ class _Opening:
         placement = place([member.way for member in members], holders, wishes)
         if not placement.targets and not reached & holders:
             raise Refused(placement.reason)
+        self._wanting = placement.targets
         return [member for member in members if member.way.reaches & placement.targets]
 
     async def _open(self, member: Member) -> None:
@@ -101,7 +103,7 @@ class _Opening:
             self._refusals.append(_Refusal(member.name, error))
             return
         if not isinstance(answer, Outcome):
-            self._branches.append(Branch(member, answer))
+            self._branches.append(Branch(member, answer, member.way.reaches & self._wanting))
         elif answer.ok:
             self._have |= member.took(answer)
             self._somebody_has_it = True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from annexd.errors import Refused, Unavailable
 from annexd.protocol.keys import Key
+from annexd.router.detours import detours
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
 from annexd.store import Outcome
@@ -22,6 +24,10 @@ class _Result:
     def harmless(self, holders: frozenset[bytes], uploading: bool) -> bool:
         """It cannot be reached, but nothing that is known of is there."""
         return self.unreachable and not uploading and not self.member.way.reaches & holders
+
+    def made_good(self, gone: AbstractSet[bytes]) -> bool:
+        """What it did not reach was reached by another way."""
+        return self.member.way.is_gateway and self.member.way.reaches <= gone
 
 
 async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
@@ -44,11 +50,16 @@ async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
 
     try:
         results = await parts.errands.each(parts.limits.jobs, members, remove_from)
+        missed = [(one.member, one.member.way.reaches - gone) for one in results if not one.unreachable]
+        again = detours(parts.members, members, missed)
+        results += await parts.errands.each(parts.limits.jobs, again, remove_from)
     finally:
         # What was removed is gone, even if nobody waits for an answer any more.
         await parts.log.record(key, dict.fromkeys(gone, False))
     failed = [
-        result for result in results if not result.outcome.ok and not result.harmless(holders, uploading)
+        result
+        for result in results
+        if not (result.outcome.ok or result.harmless(holders, uploading) or result.made_good(gone))
     ]
     if not failed and not any(one.outcome.ok for one in results):
         failed = results  # of nobody it can be said that all is gone where nobody was asked

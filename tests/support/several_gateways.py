@@ -14,6 +14,7 @@ from tests.support.cable import Cable
 from tests.support.daemon import Daemon
 from tests.support.gateways import CLUSTER, Cluster
 from tests.support.p2p import Dialogue, shell_command
+from tests.support.processes import Failed
 from tests.support.programs import NEWEST, git_annex_bin
 from tests.support.servers import Annexd, GitAnnexShell, Server, forced_command
 from tests.support.sshd import Sshd
@@ -57,7 +58,9 @@ class Gateway:
         self.cluster = Cluster(host, self.path)
         node = f"{name.lower()}n"
         environment = {"HOME": host.env["HOME"], "PATH": host.env["PATH"]}
-        self.tap = Tap(scene.directory / f"tap-{node}", git_annex_bin(NEWEST) / "git-annex-shell", environment)
+        self.tap = Tap(
+            scene.directory / f"tap-{node}", git_annex_bin(NEWEST) / "git-annex-shell", environment
+        )
         scene.admit(node, self.tap.command)
         self.node = self.cluster.add_node(node, f"ssh://{node}{{path}}")
         self.node_uuid = host.uuid(self.node)
@@ -94,7 +97,10 @@ class GatewaysScene(unittest.SynchronousTestCase):
 
     kinds: tuple[str, ...] = (ANNEXD, ANNEXD)
     links: Links = ONE_WAY
-    nodes = "connect = 10\nanswer = 10\nstall = 10\n"
+    rounds = 2
+    """Of updatecluster; in meshes git-annex's lists grow with each."""
+
+    nodes = "connect = 40\nanswer = 40\nstall = 40\n"
     """[nodes] of the daemons."""
 
     def setUp(self) -> None:
@@ -169,12 +175,17 @@ class GatewaysScene(unittest.SynchronousTestCase):
         git(here.path, "config", f"remote.{name}.annex-uuid", there.uuid.decode())
         git(here.path, "config", f"remote.{name}.annex-cluster-gateway", self.cluster_uuid.decode())
 
-    def settle(self, rounds: int = 2) -> None:
-        """Each learns what the others have, and updates what it proxies."""
-        for _ in range(rounds):
-            for one, other in self.links:
-                self.fetch(self.gateways[one - 1], self.gateways[other - 1])
-            for gateway in self.gateways:
+    def settle(self) -> None:
+        """
+        One after the other, each learns what its neighbours have, and updates
+        what it proxies.  Not all at once: the last line in cluster.log wins,
+        and it has no nodes in it that its writer has not heard of.
+        """
+        for _ in range(self.rounds):
+            for number, gateway in enumerate(self.gateways, 1):
+                for one, other in self.links:
+                    if one == number:
+                        self.fetch(gateway, self.gateways[other - 1])
                 self.host.annex(gateway.path, "merge")
                 self.host.annex(gateway.path, "updatecluster")
 
@@ -193,7 +204,7 @@ class GatewaysScene(unittest.SynchronousTestCase):
         """What the daemons have logged."""
         return "".join(one.annexd.daemon.said() for one in self.gateways if one.annexd.daemon.log.exists())
 
-    def session(self, gateway: Gateway, uuid: bytes | None = None, seconds: float = 30.0) -> Dialogue:
+    def session(self, gateway: Gateway, uuid: bytes | None = None, seconds: float = 90.0) -> Dialogue:
         """A session with the cluster, or another UUID, by hand; closed when the test is over."""
         command = shell_command(gateway.path, (uuid or self.cluster_uuid).decode())
         dialogue = Dialogue(gateway.server.command(), gateway.server.env(), command, seconds)
@@ -203,6 +214,8 @@ class GatewaysScene(unittest.SynchronousTestCase):
 
     def nodes_in(self, reply: bytes) -> set[str]:
         """The gateways whose nodes are named; git-annex's own gateways name the cluster among them."""
+        if not reply.startswith((b"SUCCESS", b"FAILURE", b"ALREADY-HAVE")):
+            raise Failed(f"{reply!r}; the daemons said:\n{self.said()}")
         named = set(reply.split()[1:]) - {self.cluster_uuid}
         known = {gateway.node_uuid: gateway.name for gateway in self.gateways}
         return {known[uuid] for uuid in named}
