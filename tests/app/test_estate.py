@@ -9,7 +9,7 @@ from annexd.app.estate import Estate
 from annexd.node import Node
 from annexd.router.configured import Configured, Remote
 from annexd.router.ports import Way
-from tests.router.test_routes import A, B, C, ME, N1, N2, N3, N4, RING, routes
+from tests.router.test_routes import ME, N1, N2, N3, N4, RING, A, B, C, routes
 from tests.support.gateway_net import CLUSTER
 from tests.support.nodes import FakeNode
 
