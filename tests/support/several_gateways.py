@@ -188,6 +188,9 @@ class GatewaysScene(unittest.SynchronousTestCase):
                         self.fetch(gateway, self.gateways[other - 1])
                 self.host.annex(gateway.path, "merge")
                 self.host.annex(gateway.path, "updatecluster")
+        for gateway in self.gateways[:-1]:
+            self.fetch(gateway, self.gateways[-1])
+            self.host.annex(gateway.path, "merge")
 
     def fetch(self, one: Gateway, other: Gateway) -> None:
         """By the path, as it is only for setting up."""
