@@ -163,6 +163,7 @@ class Estate:
                 one.cost,
                 one.bypass,
                 partial(self._suspect, plan, one),
+                plan.unsure if one.is_gateway else frozenset(),
             )
             for one in plan.branches
         ]

@@ -48,6 +48,7 @@ class Way:
     ``bypass`` what a neighbour gateway is to be told, ``cost`` the cost of the
     whole path to the nearest of them.  ``missed`` is to be told of nodes that
     were not reached by a neighbour that did answer: another way may be there.
+    ``perhaps`` are further nodes that a neighbour gateway may reach.
     """
 
     node: Node
@@ -55,6 +56,7 @@ class Way:
     cost: float
     bypass: tuple[bytes, ...] = ()
     missed: Callable[[frozenset[bytes]], None] = field(default=_unheard, compare=False, repr=False)
+    perhaps: frozenset[bytes] = frozenset()
 
     @property
     def is_gateway(self) -> bool:

@@ -21,13 +21,18 @@ class _Result:
     refused: bool = False
     unreachable: bool = False
 
-    def harmless(self, holders: frozenset[bytes], uploading: bool) -> bool:
-        """It cannot be reached, but nothing that is known of is there."""
-        return self.unreachable and not uploading and not self.member.way.reaches & holders
-
-    def made_good(self, gone: AbstractSet[bytes]) -> bool:
-        """What it did not reach was reached by another way."""
-        return self.member.way.is_gateway and self.member.way.reaches <= gone
+    def failed(self, holders: frozenset[bytes], gone: AbstractSet[bytes], uploading: bool) -> bool:
+        """
+        Whether anything may be left there.  ``gone`` is what was removed,
+        by whatever way, ``uploading`` whether more is on its way.
+        """
+        way = self.member.way
+        if way.is_gateway and way.reaches <= gone:
+            return False
+        left = way.reaches & holders - gone
+        if self.outcome.ok:
+            return way.is_gateway and bool(left)  # it has not heard of what it did not reach
+        return not self.unreachable or uploading or bool(left)
 
 
 async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
@@ -56,11 +61,7 @@ async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
     finally:
         # What was removed is gone, even if nobody waits for an answer any more.
         await parts.log.record(key, dict.fromkeys(gone, False))
-    failed = [
-        result
-        for result in results
-        if not (result.outcome.ok or result.harmless(holders, uploading) or result.made_good(gone))
-    ]
+    failed = [result for result in results if result.failed(holders, frozenset(gone), uploading)]
     if not failed and not any(one.outcome.ok for one in results):
         failed = results  # of nobody it can be said that all is gone where nobody was asked
     reason = reasons([(one.member.name, one.outcome.reason or "it does not say why") for one in failed])

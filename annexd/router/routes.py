@@ -66,6 +66,13 @@ class Plan:
     tree: Tree
     usable: Usable
 
+    @property
+    def unsure(self) -> frozenset[bytes]:
+        """Nodes that more neighbours than one may come by, since no way to them is known that is up."""
+        shares = self.tree.shares.values()
+        down = (node for share in shares for node, cost in share.items() if cost >= DOWN_COST)
+        return self.unreached.union(down)
+
 
 class Routes:
     """
@@ -190,7 +197,7 @@ def _cut(plane: Plane, bypass: tuple[bytes, ...], usable: Usable, is_cluster: bo
     tree = plane.grow(usable)
     passed = tuple(dict.fromkeys((*bypass, here)))
     branches = [
-        Branch(node, tree.remotes[node], False, frozenset((node,)), cost, passed)
+        Branch(node, tree.own[node], False, frozenset((node,)), cost, passed)
         for node, cost in tree.shares.get(here, {}).items()
     ]
     parts = _parts(tree)

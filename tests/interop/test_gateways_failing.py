@@ -15,7 +15,7 @@ from tests.support.processes import until
 from tests.support.several_gateways import ANNEXD, Gateway, GatewaysScene, mesh
 from tests.support.tap import Upload
 
-_DEADLINE_S = 3.0
+_DEADLINE_S = 5.0
 _SIZE = 50_000
 _BACK_S = 90.0
 """Until a gateway is in use again that was down."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from annexd.errors import Refused, Unavailable
 from annexd.store import Outcome
 from tests.support.clusters import CLUSTER, KEY, ClusterCase
@@ -29,9 +31,7 @@ class TwoWays(ClusterCase):
         ways = [one.way(), gw.way(reaches=behind, bypass=(b"here", b"other")[: 1 if around else 2])]
         if around:
             ways.append(other.way(reaches=(b"b",), bypass=(b"here", b"gw")))
-        self.scene.ways = [
-            type(way)(way.node, way.reaches, way.cost, way.bypass, self.missed) for way in ways
-        ]
+        self.scene.ways = [replace(way, missed=self.missed) for way in ways]
 
     def missed(self, nodes: frozenset[bytes]) -> None:
         self.told.append(nodes)
@@ -56,6 +56,23 @@ class TwoWays(ClusterCase):
         self.assertEqual((outcome.ok, outcome.also), (False, (b"n1",)))
         self.assertEqual(outcome.reason, "gw: nobody is there; other: nor here")
         self.assertEqual(self.told, [{b"a", b"b"}])
+
+    def test_a_success_that_leaves_something_is_none(self) -> None:
+        """The neighbour has not heard that there is something at the node that it cannot reach."""
+        self.scene.log.known[KEY] = {b"a", b"b"}
+        self.gw.answers["remove"] = Outcome(True, also=(b"a",))
+        self.other.faults.refusing["remove"] = Unavailable("it is down")
+        outcome = self.remove()
+        self.assertEqual((outcome.ok, outcome.also), (False, (b"a", b"n1")))
+        self.assertEqual(self.scene.log.known[KEY], {b"b"})
+
+    def test_nodes_that_anybody_may_come_by(self) -> None:
+        (one, *_), gw = self.scene.nodes, self.gw
+        self.scene.ways = [one.way(), replace(gw.way(reaches=(b"a",)), perhaps=frozenset((b"b",)))]
+        self.gw.answers["commit"] = Outcome(True, also=(b"a", b"b", b"c"))
+        self.assertEqual(self.put(self.scene.session()).also, (b"a", b"b", b"n1"))
+        self.gw.answers["remove"] = Outcome(True, also=(b"a", b"b", b"c"))
+        self.assertEqual(self.remove().also, (b"a", b"b", b"n1"))
 
     def test_who_does_not_answer_is_not_suspected(self) -> None:
         self.gw.faults.refusing["remove"] = Unavailable("it is down")
