@@ -1,4 +1,4 @@
-"""Gateways that are all linked to each other over ssh, each with a node on its own disk; set up by git-annex."""
+"""Gateways that are all linked over ssh, each with a node on its own disk; set up by git-annex itself."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Mesh:
 
     def __init__(self, place: Place, name: str, count: int, annexd: bool = False) -> None:
         self._place = place
-        self._annexd = annexd
+        self.has_daemons = annexd
         self.gateways = [Gateway(place, f"{name}-{number}") for number in range(count)]
         self._set_up()
 
@@ -84,7 +84,7 @@ class Mesh:
     def restart(self) -> None:
         """Nothing is warm afterwards."""
         self.stop()
-        if self._annexd:
+        if self.has_daemons:
             for one in self.gateways:
                 one.daemon = Daemon(self._place, [], [one.repository, one.node], one.name)
 

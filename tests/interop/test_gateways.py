@@ -6,8 +6,10 @@ all of them: what each node gets is counted where it arrives.
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.load import content_of, key_of
+from tests.support.p2p import Dialogue
 from tests.support.several_gateways import (
     ANNEXD,
     ONE_WAY,
@@ -110,6 +112,19 @@ class TwoOneWay(GatewaysScene):
 
 class TwoTwoWay(TwoOneWay):
     links = TWO_WAY
+
+    def test_the_same_at_both_at_once(self) -> None:
+        """Neither waits for the other for ever, and what they are told is true."""
+        sessions = [self.session(gateway) for gateway in self.gateways]
+        for _ in range(5):
+            key, content = self.fresh()
+            with ThreadPoolExecutor(2) as both:
+                replies = list(both.map(Dialogue.put, sessions, [key] * 2, [content] * 2))
+            self.assertEqual(self.holding(key), {"G1", "G2"}, replies)
+            for reply in replies:
+                self.assertTrue(reply.startswith((b"SUCCESS-PLUS", b"ALREADY-HAVE")), replies)
+            for gateway in self.gateways:
+                self.assertEqual(gateway.tap.upload(key).bytes, _SIZE, replies)
 
 
 class RingOfThree(TwoOneWay):
