@@ -32,7 +32,7 @@ class TwoOneWay(GatewaysScene):
     """
 
     links = ONE_WAY
-    with_stock = True
+    with_stock = False
     """Whether git-annex is measured, too, alone and with annexd."""
 
     def setUp(self) -> None:
@@ -112,6 +112,7 @@ class TwoOneWay(GatewaysScene):
 
 class TwoTwoWay(TwoOneWay):
     links = TWO_WAY
+    with_stock = True
 
     def test_the_same_at_both_at_once(self) -> None:
         """Neither waits for the other for ever, and what they are told is true."""
@@ -131,11 +132,13 @@ class RingOfThree(TwoOneWay):
     kinds = (ANNEXD,) * 3
     links = RING
     rounds = 3
+    with_stock = True
 
 
 class MeshOfThree(TwoOneWay):
     kinds = (ANNEXD,) * 3
     links = mesh(3)
+    with_stock = True
 
 
 class MeshOfFour(TwoOneWay):
@@ -143,4 +146,3 @@ class MeshOfFour(TwoOneWay):
 
     kinds = (ANNEXD,) * 4
     links = mesh(4)
-    with_stock = False

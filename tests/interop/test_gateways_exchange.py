@@ -54,7 +54,7 @@ class Exchange(GatewaysScene):
 class Chain(Exchange):
     kinds = (ANNEXD,) * 3
     links = ((1, 2), (2, 1), (2, 3), (3, 2))
-    quiet_s = 10.0
+    quiet_s = 5.0
 
     def test_from_end_to_end(self) -> None:
         first, second, third = self.gateways

@@ -6,6 +6,10 @@ from tests.interop import test_gateways, test_gateways_exchange, test_gateways_f
 from tests.support.several_gateways import ANNEXD, mesh
 
 
+class TwoOneWay(test_gateways.TwoOneWay):
+    with_stock = True
+
+
 class MeshOfFour(test_gateways.MeshOfFour):
     with_stock = True
 
