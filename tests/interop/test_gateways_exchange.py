@@ -20,7 +20,7 @@ class Exchange(GatewaysScene):
         key = key_of(content)
         session = self.session(gateway, gateway.node_uuid)
         self.assertEqual(session.put(key, content).split()[0], b"SUCCESS", self.said())
-        session.close()
+        session.finish()  # git-annex-shell tells its location log now
         return key
 
     def open(self, gateway: Gateway) -> None:
