@@ -39,6 +39,8 @@ class Session:
         self._place = place
         self._buffer = b""
         self._null = place.null
+        self.answer = b""
+        """The last, to a question or an upload."""
         request_read, self.write_fd = os.pipe()
         self.read_fd, reply_write = os.pipe()
         for fd in (self.write_fd, self.read_fd):
@@ -144,7 +146,7 @@ class Session:
             offset += os.splice(content.fd, self.write_fd, min(end - offset, PIPE_BYTES), offset_src=offset)
 
     def _answer(self) -> bool:
-        line = self.line()
+        line = self.answer = self.line()
         word = line.partition(b" ")[0]
         if word not in _ANSWERS:
             raise Unexpected(repr(line))

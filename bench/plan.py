@@ -24,6 +24,8 @@ class Plan:
     cluster_bytes: int
     cluster_rounds: int
     cluster_sessions: int
+    mesh_gateways: int
+    mesh_rounds: int
     section_seconds: float
     """After this a section is given up, so that nothing can hang."""
 
@@ -51,6 +53,8 @@ FULL = Plan(
     cluster_bytes=512 * MIB,
     cluster_rounds=5,
     cluster_sessions=50,
+    mesh_gateways=4,
+    mesh_rounds=3,
     section_seconds=420.0,
 )
 
@@ -69,5 +73,7 @@ QUICK = Plan(
     cluster_bytes=16 * MIB,
     cluster_rounds=2,
     cluster_sessions=3,
+    mesh_gateways=2,
+    mesh_rounds=1,
     section_seconds=30.0,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Callable
 
 from annexd.app.fullness import Fullness
@@ -26,13 +27,16 @@ from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
 from annexd.router.metadata import current
 from annexd.router.ports import Way, Wish
 from annexd.router.preferred import Judge, Question
-from annexd.router.routes import Branch, Plan, Routes
-from annexd.router.topology import Attached, Here, Neighbour, Network
+from annexd.router.routes import Branch, Plan, Routes, suspects
+from annexd.router.topology import Attached, Edge, Here, Neighbour, Network
 from annexd.router.uploads import Uploads
 from annexd.router.weights import Quality, Weights
 
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
+
+_AVOIDED_S = 60.0
+"""For so long a link elsewhere that seems to be down is not used where there is another way."""
 
 _METADATA, _BALANCED = b"metadata=", b"balanced="
 _EXPRESSIONS = (b"preferred-content.log", b"required-content.log", b"group-preferred-content.log")
@@ -57,6 +61,7 @@ class Estate:
         self._clock = clock
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}
+        self._avoided: dict[Edge, float] = {}  # until when
         self._stamp: object = None
         self._texts: Mapping[bytes, bytes] = {}
         self._read_at = float("-inf")
@@ -191,7 +196,8 @@ class Estate:
         """To one repository by itself; `None` where none is configured."""
         if not self.names(uuid):
             return None
-        ways = self._ways(self.routes.path_to(uuid, (), self.weights()), lambda branch: uuid)
+        plan = self.routes.path_to(uuid, (), self.weights(), self._avoid())
+        ways = self._ways(plan, lambda branch: uuid)
         return ways[0] if ways else None
 
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
@@ -200,14 +206,38 @@ class Estate:
         return self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
-        return self.routes.plan(cluster, bypass, self.weights())
+        """Where a request has come from another gateway, that one sees to it that all is reached."""
+        avoid = frozenset[Edge]() if bypass else self._avoid()
+        return self.routes.plan(cluster, bypass, self.weights(), avoid=avoid)
 
     def _ways(self, plan: Plan, asked: Callable[[Branch], bytes]) -> list[Way]:
         remotes = {remote.name: remote for remote in self.configured.remotes}
         return [
-            Way(self.node(remotes[one.name], asked(one)), one.reaches, one.cost, one.bypass)
+            Way(
+                self.node(remotes[one.name], asked(one)),
+                one.reaches,
+                one.cost,
+                one.bypass,
+                partial(self._suspect, plan, one),
+                plan.unsure if one.is_gateway else frozenset(),
+            )
             for one in plan.branches
         ]
+
+    def _suspect(self, plan: Plan, branch: Branch, missed: frozenset[bytes]) -> None:
+        """A link behind the neighbour may be down; where there is another way, it is taken for a while."""
+        if plan.usable.bypass or plan.plane.network is not self.routes.network:
+            return
+        reached = {node for one in plan.branches for node in one.reaches} - missed
+        until = self._clock.seconds() + _AVOIDED_S
+        for edge in suspects(plan, reached, (branch.uuid,)):
+            self._avoided[edge] = until
+
+    def _avoid(self) -> frozenset[Edge]:
+        if self._avoided:
+            now = self._clock.seconds()
+            self._avoided = {edge: until for edge, until in self._avoided.items() if until > now}
+        return frozenset(self._avoided)
 
     def node(self, remote: Remote, uuid: bytes) -> Node:
         known = self._nodes.get((remote, uuid))

@@ -8,12 +8,13 @@ another seconds later.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Callable, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from annexd.app.running import run
 from annexd.errors import AnnexdError, Unavailable
@@ -26,6 +27,11 @@ _QUIET_S = 1.0
 """Changes come in bursts; the last of one is passed on this much later."""
 
 _GIT_S = 120.0
+_CHANCES = 4
+_OUTRUN = "rejected]", "cannot lock ref"
+"""What git says when somebody else has pushed to the neighbour since we have fetched from there."""
+
+_WITHOUT_ADVICE = b"-c", b"advice.pushUpdateRejected=false"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
 
 
@@ -40,12 +46,66 @@ def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes]) -> Git:
     clean.setdefault(b"GIT_SSH_COMMAND", b"ssh -o BatchMode=yes -o ConnectTimeout=15")
 
     async def git(arguments: Sequence[bytes]) -> None:
-        argv = (b"git", *arguments)
+        argv = (b"git", *_WITHOUT_ADVICE, *arguments)
         ended = await run(reactor, argv, cwd=git_dir, environ=clean, seconds=_GIT_S)
         if ended.code:
             raise Unavailable(f"git {os.fsdecode(arguments[0])}: {ended.said or f'exit code {ended.code}'}")
 
     return git
+
+
+def _unless_cancelled(failure: Failure) -> None:
+    if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        _log.failure("exchanging git-annex branches", failure)
+
+
+class _Neighbour:
+    """
+    Met by ``meet`` whenever that is due, and after a failure at longer and
+    longer intervals.  Nobody else waits for it.
+    """
+
+    def __init__(self, reactor: Any, name: str, meet: Callable[[str], Awaitable[None]]) -> None:
+        self._reactor = reactor
+        self._name = name
+        self._meet = meet
+        self._due = True
+        self._waiting: Deferred[None] | None = None
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(_unless_cancelled)
+
+    def due(self) -> None:
+        self._due = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    async def stop(self) -> None:
+        self._running.cancel()
+        await self._running
+
+    async def _run(self) -> None:
+        pause = 0.0
+        while True:
+            if not self._due:
+                self._waiting = Deferred()
+                await self._waiting
+            self._due = False
+            pause = await self._pause_after_meeting(pause)
+            if pause:
+                self._due = True
+                await deferLater(self._reactor, pause)
+
+    async def _pause_after_meeting(self, former: float) -> float:
+        """Seconds, for a meeting that failed."""
+        try:
+            await self._meet(self._name)
+        except AnnexdError as error:
+            if not former:
+                _log.warn("what {name} knows is not exchanged: {reason}", name=self._name, reason=str(error))
+            return min(former * 2, _LONGEST_PAUSE_S) or _FIRST_PAUSE_S
+        if former:
+            _log.info("what {name} knows is exchanged again", name=self._name)
+        return 0.0
 
 
 class Exchange:
@@ -65,77 +125,66 @@ class Exchange:
         self._repository = repository
         self._git = git
         self._neighbours = neighbours
-        self._pauses: dict[str, float] = {}
+        self._known: dict[str, _Neighbour] = {}
         self._running: Deferred[None] | None = None
 
     def start(self) -> None:
         if self._running is None:
             self._running = Deferred.fromCoroutine(self._run())
-            self._running.addErrback(self._ended)
+            self._running.addErrback(_unless_cancelled)
 
     async def stop(self) -> None:
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
             await running
-
-    def _ended(self, failure: Any) -> None:
-        self._running = None
-        if failure.check(CancelledError) is None:
-            _log.failure("exchanging git-annex branches", failure)
+        known, self._known = self._known, {}
+        for neighbour in known.values():
+            await neighbour.stop()
 
     async def _run(self) -> None:
         follower = self._repository.changes.follow()
         while True:
-            await self._round()
-            await self._next_change(follower.next())
+            names = self._neighbours()
+            for name in self._known.keys() - names:
+                await self._known.pop(name).stop()
+            for name in names:
+                if name in self._known:
+                    self._known[name].due()
+                else:
+                    self._known[name] = _Neighbour(self._reactor, name, self._meet)
+            await follower.next()
             await deferLater(self._reactor, _QUIET_S)
 
-    async def _next_change(self, change: Any) -> None:
-        """Or until it is time to try again what did not work."""
-        pauses = [pause for name, pause in self._pauses.items() if name in self._neighbours()]
-        waiting = Deferred.fromCoroutine(change)
-        timer = self._reactor.callLater(min(pauses), waiting.cancel) if pauses else None
-        try:
-            await waiting
-        except CancelledError:
-            if timer is None or timer.active():
-                raise
-        finally:
-            if timer is not None and timer.active():
-                timer.cancel()
-
-    async def _round(self) -> None:
-        await DeferredList(
-            [Deferred.fromCoroutine(self._meet_or_say_why(name)) for name in self._neighbours()],
-            fireOnOneErrback=True,
-            consumeErrors=True,
-        )
-
-    async def _meet_or_say_why(self, name: str) -> None:
-        try:
-            await self._meet(name)
-        except AnnexdError as error:
-            if name not in self._pauses:
-                _log.warn("what {name} knows is not exchanged: {reason}", name=name, reason=str(error))
-            pause = self._pauses.get(name, _FIRST_PAUSE_S / 2)
-            self._pauses[name] = min(pause * 2, _LONGEST_PAUSE_S)
-        else:
-            if self._pauses.pop(name, None) is not None:
-                _log.info("what {name} knows is exchanged again", name=name)
-
     async def _meet(self, name: str) -> None:
-        """Take what the neighbour has, and give it what it lacks."""
+        """Take what the neighbour has, and give it what it lacks; again where others did so meanwhile."""
+        for chance in range(_CHANCES - 1, -1, -1):
+            try:
+                await self._take_and_give(name)
+            except Unavailable as error:
+                if not chance or not any(word in str(error) for word in _OUTRUN):
+                    raise
+            else:
+                return
+
+    async def _take_and_give(self, name: str) -> None:
         remote = os.fsencode(name)
         theirs = b"refs/remotes/%b/git-annex" % remote
         pushed = b"+refs/heads/synced/git-annex*:refs/remotes/%b/synced/git-annex*" % remote  # there, or not
         await self._git([b"fetch", b"-q", b"--no-tags", remote, b"+%b:%b" % (BRANCH, theirs), pushed])
         await self._repository.take_in()
         if not await self._repository.ledger.run(self._knows_all, theirs):
-            await self._git([b"push", b"-q", remote, b"%b:refs/heads/synced/git-annex" % BRANCH])
+            refs = b"%b:refs/heads/synced/git-annex" % BRANCH
+            await self._git([b"push", b"-q", remote, refs])
 
     def _knows_all(self, theirs: bytes) -> bool:
-        """For a thread: whether the branch that we have fetched has all that ours has."""
-        refs = self._repository.git.refs()
+        """
+        For a thread: whether the branch that we have fetched has all that ours
+        has.  Where both have come to the same by merging, neither need tell the other.
+        """
+        git = self._repository.git
+        refs = git.refs()
         ours, other = refs.get(BRANCH), refs.get(theirs)
-        return ours is None or (other is not None and self._repository.git.contains(other, ours))
+        if ours is None:
+            return True
+        return other is not None and (git.contains(other, ours) or git.same_tree(other, ours))

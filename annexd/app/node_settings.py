@@ -44,5 +44,10 @@ class NodeSettings:
     def limits(self) -> Limits:
         """Of clusters."""
         longest = self.connect + self.answer + _HOW_MUCH_LONGER_S
-        limits = Limits(answer=longest, progress=self.stall + _HOW_MUCH_LONGER_S)
+        limits = Limits(
+            answer=longest,
+            progress=self.stall + _HOW_MUCH_LONGER_S,
+            outer_answer=self.answer,  # other gateways are like this one, it is to be hoped
+            outer_stall=self.stall,
+        )
         return replace(limits, removal=limits.removal + longest)

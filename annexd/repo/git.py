@@ -205,6 +205,12 @@ class Git:
             one, two = commit.decode("ascii"), other.decode("ascii")
             return one == two or self._repository.descendant_of(one, two)
 
+    def same_tree(self, commit: bytes, other: bytes) -> bool:
+        """Whether both commits have the same files, with the same content."""
+        with _refusing(self.git_dir):
+            one, two = (self._repository[name.decode("ascii")].peel(pygit2.Tree) for name in (commit, other))
+            return one.id == two.id
+
     def _committed(self, writing: _Writing, tree: str, message: bytes, parents: list[bytes]) -> Commit:
         who = self._signature()
         text = message if message.endswith(b"\n") else message + b"\n"

@@ -9,6 +9,7 @@ deadlines.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Union
 
 from twisted.internet.interfaces import IReactorTime
@@ -73,6 +74,7 @@ class Cluster:
     def bypass(self, uuids: tuple[bytes, ...]) -> None:
         """The client says that its requests have passed through these gateways."""
         self._members.bypass = tuple(dict.fromkeys((*self._members.bypass, *uuids)))
+        self._parts = replace(self._parts, limits=self._limits.behind())
 
     async def present(self, key: Key) -> bool:
         return await Search(self._parts, key).present()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from annexd.node import Node
 
@@ -47,6 +47,26 @@ class Limits:
 
     backlog: int = 8 << 20
     """Bytes of one upload that wait for its slowest node."""
+
+    outer_answer: float = 15.0
+    outer_stall: float = 15.0
+    """What other gateways are taken to wait for this one, for an answer and in the middle of content."""
+
+    def behind(self) -> Limits:
+        """
+        For requests that come from another gateway.  It gives us up when its
+        own deadline passes, with all that we have reached, so whatever holds
+        us up is given up well before that.
+        """
+        answer = self.outer_answer / 2
+        return replace(
+            self,
+            answer=min(self.answer, answer),
+            removal=min(self.removal, answer),
+            progress=min(self.progress, self.outer_stall / 2),
+            commit=min(self.commit, answer),
+            bytes_per_s=max(self.bytes_per_s, 25e6),
+        )
 
     def for_answer(self, node: Node) -> float:
         return self.disk if node.is_local else self.answer

@@ -42,7 +42,7 @@ class Member:
         """
         if not self.way.is_gateway:
             return frozenset((self.node.uuid,)) if outcome.ok else frozenset()
-        named = frozenset(outcome.also) & self.way.reaches
+        named = self._named(outcome)
         if outcome.ok and not outcome.also and self.sole is not None:
             return frozenset((self.sole,))
         return named
@@ -56,7 +56,15 @@ class Member:
             return frozenset((self.node.uuid,)) if outcome.ok else frozenset()
         if outcome.ok and not outcome.also:
             return self.way.reaches
-        return frozenset(outcome.also) & self.way.reaches
+        return self._named(outcome)
+
+    def _named(self, outcome: Outcome) -> frozenset[bytes]:
+        return frozenset(outcome.also) & (self.way.reaches | self.way.perhaps)
+
+    def missed(self, nodes: frozenset[bytes]) -> None:
+        """Nodes that a gateway should have reached and did not, although it answered."""
+        if self.way.is_gateway and nodes:
+            self.way.missed(nodes)
 
 
 class Members:

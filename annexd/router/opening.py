@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from annexd.errors import AnnexdError, Refused, Unavailable
 from annexd.protocol.keys import Key
+from annexd.router.beside import Bystander
 from annexd.router.members import Member, nodes_of, reasons, told
 from annexd.router.parts import Parts
 from annexd.router.placement import place
@@ -19,11 +20,14 @@ from annexd.store import Outcome, Writer
 _log = Logger()
 
 
-async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[ClusterWriter, Outcome]:
+async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[Writer, Outcome]:
     """
     See `annexd.store.Store.write`.  While somebody else uploads the same
-    content to the cluster, this waits, and then sees what is left to be done.
+    content to the cluster, this waits, and then sees what is left to be done;
+    unless it is a gateway that asks, see `Bystander`.
     """
+    if parts.members.bypass and parts.uploads.under_way(parts.uuid, key):
+        return Bystander(parts, key)
     turn = await parts.uploads.turn(parts.uuid, key, parts.limits.same_key)
     try:
         return await _Opening(parts, key, file, turn).run()
@@ -49,6 +53,7 @@ class _Opening:
         self._have: frozenset[bytes] = frozenset()
         self._somebody_has_it = False
         self._refusals: list[_Refusal] = []
+        self._wanting: frozenset[bytes] = frozenset()
 
     async def run(self) -> Union[ClusterWriter, Outcome]:
         targets = await self._targets()
@@ -82,6 +87,7 @@ class _Opening:
         targets = placement.targets | (reached & holders)
         if not targets:
             raise Refused(placement.reason)
+        self._wanting = placement.targets
         return [member for member in members if member.way.reaches & targets]
 
     async def _open(self, member: Member) -> None:
@@ -98,7 +104,7 @@ class _Opening:
             self._refused(member, error)
             return
         if not isinstance(answer, Outcome):
-            self._branches.append(Branch(member, answer))
+            self._branches.append(Branch(member, answer, member.way.reaches & self._wanting))
         elif answer.ok:
             self._have |= member.took(answer)
             self._somebody_has_it = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -36,19 +36,27 @@ class Wishes(Protocol):
         """``file`` as in PUT (see `annexd.protocol.codec.decode_file`), may be empty."""
 
 
+def _unheard(nodes: frozenset[bytes]) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """
     One way out of this gateway: a node, or a neighbour gateway that passes the
     request on.  ``reaches`` are the nodes at its end (a plain node: itself),
     ``bypass`` what a neighbour gateway is to be told, ``cost`` the cost of the
-    whole path to the nearest of them.
+    whole path to the nearest of them.  ``missed`` is to be told of nodes that
+    were not reached by a neighbour that did answer: another way may be there.
+    ``perhaps`` are further nodes that a neighbour gateway may reach.
     """
 
     node: Node
     reaches: frozenset[bytes]
     cost: float
     bypass: tuple[bytes, ...] = ()
+    missed: Callable[[frozenset[bytes]], None] = field(default=_unheard, compare=False, repr=False)
+    perhaps: frozenset[bytes] = frozenset()
 
     @property
     def is_gateway(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from annexd.errors import Refused, Unavailable
 from annexd.protocol.keys import Key
+from annexd.router.detours import detours
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
 from annexd.store import Outcome
@@ -38,6 +40,19 @@ class _Result:
     def reason(self) -> tuple[str, str]:
         return self.member.name, self.outcome.reason or "it does not say why"
 
+    def failed(self, holders: frozenset[bytes], gone: AbstractSet[bytes], uploading: bool) -> bool:
+        """
+        Whether anything may be left there.  ``gone`` is what was removed,
+        by whatever way, ``uploading`` whether more is on its way.
+        """
+        way = self.member.way
+        if way.is_gateway and way.reaches <= gone:
+            return False
+        left = way.reaches & holders - gone
+        if self.outcome.ok:
+            return way.is_gateway and bool(left)  # it has not heard of what it did not reach
+        return not self.unreachable or uploading or bool(left)
+
 
 class _Removal:
     """``uploading``: somebody is putting the same content there, and may be at it when this is over."""
@@ -55,7 +70,11 @@ class _Removal:
             raise Unavailable("no node of the cluster can be reached now")
         holders = await self._parts.log.holders(self._key)
         try:
-            results = await self._parts.errands.each(self._parts.limits.jobs, members, self._remove_from)
+            results = await self._from_each(members)
+            missed = [
+                (one.member, one.member.way.reaches - self._gone) for one in results if not one.unreachable
+            ]
+            results += await self._from_each(detours(self._parts.members, members, missed))
         finally:
             if not self._uploading:
                 # What was removed is gone, even if nobody waits for an answer any more.
@@ -67,17 +86,14 @@ class _Removal:
             raise (Unavailable if all(one.unreachable for one in failed) else Refused)(reason)
         return Outcome(not failed, also=told(frozenset(self._gone)), reason=reason)
 
-    def _failed(self, results: Sequence[_Result], holders: frozenset[bytes]) -> Sequence[_Result]:
-        if not any(result.outcome.ok for result in results):
-            return results  # of nobody it can be said that all is gone where nobody was asked
-        return [
-            result
-            for result in results
-            if not result.outcome.ok and not (result.unreachable and self._had_none(result.member, holders))
-        ]
+    async def _from_each(self, members: Sequence[Member]) -> list[_Result]:
+        return await self._parts.errands.each(self._parts.limits.jobs, members, self._remove_from)
 
-    def _had_none(self, member: Member, holders: frozenset[bytes]) -> bool:
-        return not self._uploading and not member.way.reaches & holders
+    def _failed(self, results: Sequence[_Result], holders: frozenset[bytes]) -> Sequence[_Result]:
+        failed = [one for one in results if one.failed(holders, self._gone, self._uploading)]
+        if not failed and not any(one.outcome.ok for one in results):
+            return results  # of nobody it can be said that all is gone where nobody was asked
+        return failed
 
     async def _remove_from(self, member: Member) -> _Result:
         result = await self._asked(member)

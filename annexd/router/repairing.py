@@ -12,6 +12,7 @@ from annexd.router.opening import open_upload
 from annexd.router.parts import Parts
 from annexd.router.placement import place
 from annexd.router.reading import open_reader
+from annexd.router.writing import ClusterWriter
 from annexd.store import Outcome
 
 
@@ -50,7 +51,8 @@ async def fill(parts: Parts, key: Key, moved: Moved) -> Outcome:
             upload.announce(reader.source.remaining)
             await pour(reader.source, upload.sink, moved)
             sent = True
-            return _taken(await upload.commit(await reader.valid()), upload.had)
+            had = upload.had if isinstance(upload, ClusterWriter) else frozenset()
+            return _taken(await upload.commit(await reader.valid()), had)
         finally:
             await reader.close(sent)
     finally:

@@ -66,6 +66,13 @@ class Plan:
     tree: Tree
     usable: Usable
 
+    @property
+    def unsure(self) -> frozenset[bytes]:
+        """Nodes that more neighbours than one may come by, since no way to them is known that is up."""
+        shares = self.tree.shares.values()
+        down = (node for share in shares for node, cost in share.items() if cost >= DOWN_COST)
+        return self.unreached.union(down)
+
 
 class Routes:
     """
@@ -136,18 +143,19 @@ def nearest(branches: Iterable[Branch]) -> list[Branch]:
     return sorted(branches, key=lambda b: (b.is_gateway, b.cost, b.uuid, b.name))
 
 
-def suspects(plan: Plan, reached: Iterable[bytes]) -> frozenset[Edge]:
+def suspects(plan: Plan, reached: Iterable[bytes], answered: Iterable[bytes] = ()) -> frozenset[Edge]:
     """
     Where it may have failed, when only ``reached`` were reached, by this plan
     and by those tried before it: the edges to gateways with nodes of their own
     none of which were reached, nor any behind them, and those to single nodes.
+    Gateways that ``answered`` are known to be well, whatever they reached.
     With these avoided and the missing nodes as targets, another plan is a
     second try.  When nothing is suspected that has not been avoided before,
     there is nothing left to try.  Only the gateway where a request entered
     should try again: if all did, tries would multiply.
     """
     got = set(reached)
-    alive: set[bytes] = set()
+    alive = set(answered)
     found: set[Edge] = set()
     tree = plan.tree
     for uuid in reversed(tree.stops):
@@ -189,7 +197,7 @@ def _cut(plane: Plane, bypass: tuple[bytes, ...], usable: Usable, is_cluster: bo
     tree = plane.grow(usable)
     passed = tuple(dict.fromkeys((*bypass, here)))
     branches = [
-        Branch(node, tree.remotes[node], False, frozenset((node,)), cost, passed)
+        Branch(node, tree.own[node], False, frozenset((node,)), cost, passed)
         for node, cost in tree.shares.get(here, {}).items()
     ]
     parts = _parts(tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from annexd.errors import Absent, AnnexdError, Refused, Unavailable
@@ -9,18 +10,22 @@ from annexd.node import Node
 from annexd.protocol.keys import Key
 from annexd.router.members import Member, reasons
 from annexd.router.parts import Parts
-from annexd.store import Reader
+from annexd.store import Reader, Store
+
+_TRIES = 2
+"""With one member."""
 
 
 class Search:
-    """One request's search; nobody is asked twice."""
+    """One request's search; nobody is asked the same twice."""
 
     def __init__(self, parts: Parts, key: Key, file: bytes = b"") -> None:
         self._parts = parts
         self._key = key
         self._file = file
         self._holders: frozenset[bytes] = frozenset()
-        self._asked: set[Node] = set()
+        self._asked: set[Store] = set()
+        self._times: Counter[Node] = Counter()
         self._unsure: list[tuple[str, str]] = []
         """Members that neither have said yes nor no, and why."""
 
@@ -28,6 +33,9 @@ class Search:
         """Raises `Unavailable` where it cannot be denied."""
         logged, others = await self._candidates()
         if await self._first([*([member] for member in logged), others]) is not None:
+            return True
+        elsewhere, _ = await self._candidates()  # there may be other ways, now that some have failed
+        if elsewhere and await self._first([elsewhere]) is not None:
             return True
         if self._unsure:
             raise self._failure()
@@ -82,7 +90,7 @@ class Search:
     async def _candidates(self) -> tuple[list[Member], list[Member]]:
         """Those that have it by the location log, and the others."""
         self._holders = await self._parts.log.holders(self._key)
-        left = [member for member in self._parts.members.now() if member.node not in self._asked]
+        left = [member for member in self._parts.members.now() if self._is_left(member)]
         logged = [member for member in left if member.way.reaches & self._holders]
         return logged, [member for member in left if not member.way.reaches & self._holders]
 
@@ -111,7 +119,7 @@ class Search:
         return None
 
     async def _open(self, member: Member, offset: int, length: int | None) -> Reader | None:
-        self._asked.add(member.node)
+        self._tick_off(member)
         seconds = self._parts.limits.for_answer(member.node)
         try:
             reader = await self._parts.errands.within(
@@ -133,8 +141,19 @@ class Search:
             return None
         return reader
 
+    def _tick_off(self, member: Member) -> None:
+        if member.store not in self._asked:
+            self._asked.add(member.store)
+            self._times[member.node] += 1
+
+    def _is_left(self, member: Member) -> bool:
+        """A gateway may be asked again for the sake of other nodes, since a way has failed."""
+        return member.store not in self._asked and self._times[member.node] < _TRIES
+
     def _doubt(self, member: Member, error: AnnexdError) -> None:
-        self._asked.add(member.node)
+        self._tick_off(member)
+        if isinstance(error, Refused):  # a gateway that could not ask those who should have it
+            member.missed(member.way.reaches & self._holders)
         self._unsure.append((member.name, str(error)))
 
     async def _found(self, member: Member) -> None:
@@ -143,7 +162,7 @@ class Search:
 
     async def _missed(self, member: Member) -> None:
         """A gateway may only not know."""
-        self._asked.add(member.node)
+        self._tick_off(member)
         await self._record_missing(member)
 
     async def _record_missing(self, member: Member) -> None:

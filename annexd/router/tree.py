@@ -71,9 +71,11 @@ class Tree:
 
     stops: dict[bytes, Stop]
     remotes: dict[bytes, str]
-    """The names for the neighbours and the own nodes that are on the tree."""
+    """The names for the neighbours that are on the tree."""
 
     shares: dict[bytes, dict[bytes, float]] = field(default_factory=dict)
+    own: dict[bytes, str] = field(default_factory=dict)
+    """The names for the own nodes; a gateway may be one, too, and by another name."""
 
 
 class Plane:
@@ -154,7 +156,7 @@ class Plane:
                 cost, _, gateway, name = way
                 tree.shares.setdefault(gateway, {})[node] = cost
                 if name:
-                    tree.remotes[node] = name
+                    tree.own[node] = name
         self._place_unplaced(tree, usable)
         return tree
 

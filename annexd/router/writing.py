@@ -25,10 +25,11 @@ _Act = Callable[[Writer], Coroutine[Any, Any, Outcome]]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """An upload to one member."""
+    """An upload to one member, for its ``wanted`` nodes."""
 
     member: Member
     writer: Writer
+    wanted: frozenset[bytes] = frozenset()
 
 
 class ClusterWriter:
@@ -120,6 +121,8 @@ class ClusterWriter:
             self._left_out(branch.member, str(error))
             return
         have = branch.member.took(outcome)
+        if outcome.also or not outcome.ok:  # who is too old to name them may have reached all
+            branch.member.missed(branch.wanted - have)
         self._have |= have
         self._unrecorded |= have
         self._taken |= outcome.ok

@@ -6,7 +6,7 @@ from typing import Callable, Iterator, Mapping
 
 from bench.report import Row
 from bench.scene import Scene
-from bench.sections import check, cluster, large, latency, memory, ssh, start, tiny, tls
+from bench.sections import check, cluster, large, latency, memory, mesh, ssh, start, tiny, tls
 
 Section = Callable[[Scene], Iterator[Row]]
 
@@ -20,4 +20,5 @@ SECTIONS: Mapping[str, Section] = {
     "ssh": ssh.rows,
     "tls": tls.rows,
     "cluster": cluster.rows,
+    "mesh": mesh.rows,
 }

@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from annexd.errors import PeerLost, Refused, Unavailable
+from annexd.protocol.keys import Key
 from annexd.router.ports import Wish
 from annexd.store import Outcome
 from tests.support.clusters import CLUSTER, KEY, ClusterCase, Scene, send, upload
@@ -439,6 +440,41 @@ class SameKey(ClusterCase):
         writer = self.result(first.write(KEY, b""))
         self.assertTrue(self.put(second, key_of(b"other"), b"other").ok)
         self.result(writer.close())
+        self.assert_released(first, second)
+
+
+class Beside(ClusterCase):
+    """A gateway is never made to wait for another upload of the same: that may wait for this one."""
+
+    def test_nothing_is_sent_and_nothing_claimed(self) -> None:
+        scene = self.make(2)
+        first, second = scene.session(), scene.session()
+        second.bypass((b"other-gateway",))
+        writer = self.result(first.write(KEY, b""))
+        beside = self.result(second.write(KEY, b""))
+        self.assertEqual(beside.offset, len(CONTENT))
+        self.result(send(beside))
+        self.assertEqual(self.result(beside.commit(True)).also, ())
+        self.assertFalse(self.result(beside.recheck()).ok)
+        self.result(send(writer))
+        self.assertEqual(self.result(writer.commit(True)).also, (b"n1", b"n2"))
+        self.assertEqual(self.result(beside.commit(True)), Outcome(True, also=(b"n1", b"n2")))
+        self.result(beside.close())
+        self.result(writer.close())
+        self.assertEqual([node.sent for node in scene.nodes], [len(CONTENT)] * 2)
+        self.assert_released(first, second)
+
+    def test_of_unknown_size(self) -> None:
+        scene = self.make(1)
+        key = Key.parse(b"WORM--file")
+        first, second = scene.session(), scene.session()
+        second.bypass((b"other-gateway",))
+        writer = self.result(first.write(key, b""))
+        beside = self.result(second.write(key, b""))
+        self.assertEqual(beside.offset, 0)
+        self.result(send(beside))
+        self.result(writer.close())
+        self.assertEqual(scene.nodes[0].sent, 0)
         self.assert_released(first, second)
 
 

@@ -186,6 +186,22 @@ class Gateways(Case):
         self.assertEqual(self.scene.log.known[KEY], set())
 
 
+class ForAnotherGateway(Case):
+    """Which would not wait for us as long as a client does."""
+
+    def test_one_that_does_not_answer_is_not_waited_for_as_long(self) -> None:
+        self.scene.knows(self.two)
+        self.two.is_local = False
+        self.two.faults.frozen.add("remove")
+        cluster = self.scene.session(removal=60.0, outer_answer=10.0)
+        cluster.bypass((b"other-gateway",))
+        removal = self.start(cluster.remove(KEY))
+        self.scene.clock.advance(4.9)
+        self.assertFalse(removal.over)
+        self.scene.clock.advance(0.2)
+        self.assertEqual(removal.value().also, (b"n1", b"n3"))
+
+
 class InTime(Case):
     """The gateway's clock shows 5000, those of the nodes 1000, 90000 and 3."""
 

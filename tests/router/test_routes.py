@@ -56,6 +56,7 @@ class Plans(unittest.TestCase):
         self.assertEqual([branch.name for branch in plan.branches], ["b", "a"])
         self.assertEqual([branch.down for branch in plan.branches], [False, True])
         self.assertEqual(plan.branches[0].bypass, (ME,))
+        self.assertEqual(plan.unsure, {N2})
 
     def test_the_clients_list_is_kept_and_heeded(self) -> None:
         plan = routes(*RING).plan(CLUSTER, (D, C, unwanted_node(N2)))
@@ -101,6 +102,15 @@ class Plans(unittest.TestCase):
         self.assertEqual(list(by_name(Routes(network).plan(CLUSTER))), ["near"])
         weights = Weights({"near": Quality(up=False)})
         self.assertEqual(list(by_name(Routes(network).plan(CLUSTER, weights=weights))), ["far"])
+
+    def test_a_gateway_that_is_a_node_has_a_name_for_each(self) -> None:
+        cluster = frozenset((CLUSTER,))
+        own = (Attached(A, "as-node", 100, cluster),)
+        neighbours = (Neighbour(A, "as-node", 300, cluster), Neighbour(A, "as-gateway", 200, cluster))
+        known = {A: Gateway(A, cluster, {N2: "n2"})}
+        network = Network(Here(ME, own, neighbours), {CLUSTER: frozenset((A, N2))}, known)
+        branches = Routes(network).plan(CLUSTER).branches
+        self.assertEqual([(b.name, b.reaches) for b in branches], [("as-node", {A}), ("as-gateway", {N2})])
 
     def test_gateways_without_nodes_are_left_out(self) -> None:
         nodes: dict[bytes, dict[str, bytes]] = {ME: {"n1": N1}, A: {}, B: {"n3": N3}, C: {}}
