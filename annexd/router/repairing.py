@@ -37,8 +37,8 @@ async def lacking(parts: Parts, key: Key, holders: frozenset[bytes], ask_all: bo
 async def fill(parts: Parts, key: Key, moved: Moved) -> Outcome:
     """
     One pass over the bytes, into all nodes that lack them; ``moved`` is told
-    of every piece.  Raises `AnnexdError` where there is nobody to give or to
-    take it.
+    of every piece.  The outcome names all that have it, also those that had it
+    before.  Raises `AnnexdError` where there is nobody to give or to take it.
     """
     upload = await open_upload(parts, key, b"")
     if isinstance(upload, Outcome):
