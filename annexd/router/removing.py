@@ -84,6 +84,7 @@ class _Removal:
         dropped = member.dropped(result.outcome)
         self._gone |= dropped
         if self._uploading:  # then it may be back before the last node has answered
+            self._parts.uploads.disturb(self._parts.uuid, self._key)
             await self._record(dropped)
         return result
 
@@ -98,7 +99,7 @@ class _Removal:
                 seconds,
                 removal,
                 f"it has not answered for {seconds:g} seconds",
-                lambda late: self._record(member.dropped(late)),
+                lambda late: self._record_late(member, late),
                 call_off=False,
             )
         except Refused as error:
@@ -116,6 +117,14 @@ class _Removal:
         theirs = await member.store.timestamp()
         left = math.floor(before - self._parts.boot())
         return await member.store.remove(self._key, max(0, theirs + left))
+
+    async def _record_late(self, member: Member, outcome: Outcome) -> None:
+        """Nobody has waited for this answer, and what has been put there since is not gone."""
+        self._parts.uploads.disturb(self._parts.uuid, self._key)
+        seconds = self._parts.limits.for_answer(member.node)
+        present = await self._parts.errands.within(seconds, member.store.present(self._key), "no answer")
+        if not present and not self._parts.uploads.under_way(self._parts.uuid, self._key):
+            await self._record(member.dropped(outcome))
 
     async def _record(self, gone: set[bytes] | frozenset[bytes]) -> None:
         await self._parts.log.record(self._key, dict.fromkeys(gone, False))

@@ -50,14 +50,23 @@ class Uploads:
         A turn for whoever cannot wait until an upload ends, but does not take
         long: a removal.  Where there is none to be had, the upload is told.
         """
-        what = cluster, key
-        queue = self._queues.get(what)
-        if queue is not None:
-            queue.now.disturbed = True
+        if self.under_way(cluster, key):
+            self.disturb(cluster, key)
             return None
+        what = cluster, key
         turn = Turn(self, what)
         self._queues[what] = _Queue(turn)
         return turn
+
+    def disturb(self, cluster: bytes, key: Key) -> None:
+        """
+        Something may have been removed just now by somebody without a turn:
+        said when the nodes have answered, too, since the upload may have begun
+        after the removal, or may have looked already what is there still.
+        """
+        queue = self._queues.get((cluster, key))
+        if queue is not None:
+            queue.now.disturbed = True
 
     async def turn(self, cluster: bytes, key: Key, seconds: float) -> Turn:
         """Raises `Refused` when others upload it for longer than ``seconds``."""
