@@ -48,6 +48,9 @@ class Limits:
     backlog: int = 8 << 20
     """Bytes of one upload that wait for its slowest node."""
 
+    backlog_of_all: int = 256 << 20
+    """The same of all uploads together: beyond that, their clients wait for the slowest node."""
+
     def for_answer(self, node: Node) -> float:
         return self.disk if node.is_local else self.answer
 

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
+from annexd.router.fanout import Backlog
 
 
 class Turn:
@@ -41,6 +42,7 @@ class Uploads:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._queues: dict[tuple[bytes, Key], _Queue] = {}
+        self.backlog = Backlog()
 
     def under_way(self, cluster: bytes, key: Key) -> bool:
         return (cluster, key) in self._queues

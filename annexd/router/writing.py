@@ -58,7 +58,7 @@ class ClusterWriter:
         self._total = self.offset = min(branch.writer.offset for branch in branches)
         _share_checks([branch.writer for branch in branches])
         self._lanes = [self._lane(branch) for branch in branches]
-        self._tee = tee(parts.errands.clock, self._lanes, parts.limits.backlog)
+        self._tee = tee(parts.errands.clock, self._lanes, parts.limits, parts.uploads.backlog)
         self.sink: Sink = self._tee
         if len(branches) == 1 and isinstance(branches[0].writer.sink, FileSink):
             self.sink = branches[0].writer.sink  # bytes go there without a detour
