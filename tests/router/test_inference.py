@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from annexd.router.inference import Entries, Survey, infer, is_cluster, legal
+from annexd.router.inference import Entries, Survey, infer, legal
 from annexd.router.topology import Here
 from tests.support.gateway_net import CLUSTER, Net, gateway, node
 
@@ -141,11 +141,6 @@ class Words(unittest.TestCase):
             "ä" * 128,
         ):
             self.assertFalse(legal(name), name)
-
-    def test_is_cluster(self) -> None:
-        self.assertTrue(is_cluster(CLUSTER))
-        self.assertFalse(is_cluster(N1))
-        self.assertFalse(is_cluster(b"ac"))
 
 
 _NAMES = st.lists(st.sampled_from(["G1", "G2", "G3", "n", "a-b", ""]), min_size=1, max_size=8).map("-".join)
