@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
@@ -151,7 +151,6 @@ _ENTRIES = st.dictionaries(
 
 
 class Anything(unittest.TestCase):
-    @settings(max_examples=60, deadline=None)
     @given(_ENTRIES)
     def test_a_node_that_is_listed_is_somewhere(self, entries: Entries) -> None:
         gateways = Survey(entries).gateways
