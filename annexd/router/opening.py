@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -43,13 +44,13 @@ class _Opening:
         self._branches: list[Branch] = []
         self._holders: frozenset[bytes] = frozenset()
         self._have: frozenset[bytes] = frozenset()
-        self._somebody_has_it = False
+        self._having: list[Member] = []
         self._refusals: list[_Refusal] = []
 
     async def run(self) -> Union[ClusterWriter, Outcome]:
         targets = await self._targets()
         try:
-            await self._parts.errands.each(self._parts.limits.jobs, targets, self._open)
+            await self._open_all(targets)
         except BaseException:
             await close_all(self._parts, self._branches)
             raise
@@ -57,10 +58,18 @@ class _Opening:
         if self._branches:
             failed = [(refusal.name, str(refusal.error)) for refusal in self._refusals]
             return ClusterWriter(self._parts, self._key, self._turn, self._branches, self._have, failed)
-        if self._somebody_has_it:
+        if self._having:
             self._turn.end()
             return Outcome(True, also=told(self._have))
         raise self._failure()
+
+    async def _open_all(self, targets: Sequence[Member]) -> None:
+        """Those that had it are asked again when somebody has removed it before all have answered."""
+        await self._parts.errands.each(self._parts.limits.jobs, targets, self._open)
+        while self._turn.disturbed:
+            self._turn.disturbed = False
+            having, self._having, self._have = self._having, [], frozenset()
+            await self._parts.errands.each(self._parts.limits.jobs, having, self._open)
 
     async def _targets(self) -> list[Member]:
         """
@@ -97,7 +106,7 @@ class _Opening:
             self._branches.append(Branch(member, answer))
         elif answer.ok:
             self._have |= member.took(answer)
-            self._somebody_has_it = True
+            self._having.append(member)
         else:
             self._refusals.append(_Refusal(member.name, Refused(answer.reason)))
 

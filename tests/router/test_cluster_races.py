@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from collections.abc import Coroutine, Iterator
+from itertools import cycle
+from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from annexd.errors import Refused, Unavailable
+from annexd.router.cluster import Cluster
 from annexd.store import Outcome
-from tests.support.clusters import CLUSTER, KEY, ClusterCase, send, upload
+from tests.support.clusters import CLUSTER, KEY, ClusterCase, download, send, upload
 from tests.support.nodes import FakeNode
+from tests.support.store_contract import CONTENT
 
 
 class Races(ClusterCase):
@@ -29,21 +40,26 @@ class Races(ClusterCase):
     def known(self) -> set[bytes]:
         return self.scene.log.known.get(KEY, set())
 
-    def test_a_removal_that_began_before_the_upload(self) -> None:
-        """Another one had its turn, so the upload did not wait for this one."""
-        other = self.scene.uploads.claim(CLUSTER, KEY)
-        assert other is not None
-        asked = self.hold_back(self.one, "remove")
-        removal = self.start(self.removing.remove(KEY))
-        other.end()
-        committed = self.hold_back(self.one, "committed")
+    def test_an_upload_waits_for_all_removals(self) -> None:
+        first, second = self.hold_back(self.one, "remove"), self.hold_back(self.two, "removed")
+        removals = [self.start(self.scene.session().remove(KEY)) for _ in range(2)]
         running = self.start(upload(self.uploading))
-        self.let_go(asked)
-        self.assertTrue(removal.turn().value().ok)
-        self.let_go(committed)
-        self.assertEqual(running.turn().value(), Outcome(True, also=(b"n2",)))
-        self.assertEqual(self.known(), {b"n2"})
-        self.assert_released(self.uploading, self.removing)
+        self.let_go(first)
+        self.assertFalse(removals[0].turn().over or running.turn().over)
+        self.let_go(second)
+        self.assertTrue(removals[0].turn().over and removals[1].over)
+        self.assertEqual(running.turn().value(), Outcome(True, also=(b"n1", b"n2")))
+        self.assertEqual(self.known(), {b"n1", b"n2"})
+
+    def test_a_removal_while_nodes_are_opened(self) -> None:
+        """What one had then it may not have any more when all have answered."""
+        self.hold(self.two)
+        opened = self.hold_back(self.one, "write")
+        running = self.start(upload(self.uploading))
+        self.result(self.removing.remove(KEY))
+        self.let_go(opened)
+        self.assertEqual(running.turn().value(), Outcome(True, also=(b"n1", b"n2")))
+        self.assertEqual(self.two.sent, len(CONTENT))
 
     def test_a_removal_while_it_is_looked_who_has_it_still(self) -> None:
         asked = self.hold_back(self.one, "remove")
@@ -92,6 +108,21 @@ class Races(ClusterCase):
         self.assertEqual(self.known(), {b"n1", b"n2"})
         self.assert_released(self.uploading, self.removing)
 
+    def test_an_answer_that_an_upload_has_overtaken(self) -> None:
+        """Of a question, and of a repair that asks whether what is recorded is true."""
+        asking = self.scene.session()
+        for ask in (asking.present(KEY), asking.lacking(KEY, frozenset((b"n1",)), ask_all=True)):
+            for node in self.scene.nodes:
+                node.shelf.content.clear()
+            self.scene.knows(self.one)
+            looked = self.hold_back(self.one, "looked")
+            running = self.start(ask)
+            self.assertEqual(self.put(self.uploading).also, (b"n1", b"n2"))
+            self.let_go(looked)
+            self.assertTrue(running.turn(1).over)
+            self.assertEqual(self.known(), {b"n1", b"n2"})
+        self.assert_released(asking, self.uploading)
+
     def test_it_is_seen_that_a_gateway_s_nodes_have_it_still(self) -> None:
         self.two.uuid = CLUSTER
         self.two.answers["commit"] = Outcome(True, also=(b"a",))
@@ -104,3 +135,76 @@ class Races(ClusterCase):
             self.assertEqual(outcome, Outcome(True, also=reaches if len(reaches) == 1 else ()))
             self.result(writer.close())
             self.two.shelf.content.clear()
+
+
+class Whatever(ClusterCase):
+    """Several at once, and every node takes its time before and after what it does."""
+
+    @given(
+        st.lists(st.sampled_from([0, 1, 2, 7]), min_size=1, max_size=40),
+        st.lists(
+            st.tuples(st.sampled_from(["upload", "removal", "question", "download"]), st.integers(0, 9)),
+            min_size=2,
+            max_size=5,
+        ),
+        st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=3),
+        st.booleans(),
+        st.sampled_from([5, 1000]),
+    )
+    def test_at_once(
+        self,
+        waits: list[int],
+        works: list[tuple[str, int]],
+        nodes: list[tuple[bool, bool]],
+        is_local: bool,
+        patience: int,
+    ) -> None:
+        self.make(len(nodes), is_local)
+        seconds = cycle(waits)
+        for node, (has_it, is_logged) in zip(self.scene.nodes, nodes, strict=True):
+            if has_it:
+                self.hold(node)
+            if is_logged:
+                self.scene.log.known.setdefault(KEY, set()).add(node.uuid)
+            self.take_time(node, seconds)
+        sessions, running = [], []
+        for what, at in sorted(works, key=lambda work: work[1]):
+            self.scene.clock.advance(max(0, at - self.scene.clock.seconds()))
+            sessions.append(
+                self.scene.session(answer=patience, disk=patience, removal=patience, commit=patience)
+            )
+            running.append(self.start(work(sessions[-1], what)))
+        for _ in range(100):
+            running[0].turn(1)
+        for one in running:
+            self.assertTrue(one.over)
+            if isinstance(one.result, Failure):
+                one.result.trap(Refused, Unavailable)
+        for session in sessions:
+            running.append(self.start(session.close()))
+        for _ in range(100):
+            running[-1].turn(1)
+        self.assert_released()
+        for node in self.scene.nodes:
+            news = [present for uuid, present in self.scene.log.news if uuid == node.uuid]
+            here = KEY in node.shelf.content
+            if news and (patience > 100 or news[-1]):  # else it may have come without an answer
+                self.assertEqual(news[-1], here, node.name)
+
+    def take_time(self, node: FakeNode, seconds: Iterator[int]) -> None:
+        async def meet(what: str) -> None:
+            await deferLater(self.scene.clock, next(seconds))
+
+        node.faults.meet = node.faults.after = meet  # type: ignore[method-assign]
+
+
+def work(cluster: Cluster, what: str) -> Coroutine[Any, Any, object]:
+    match what:
+        case "upload":
+            return upload(cluster)
+        case "download":
+            return download(cluster)
+        case "question":
+            return cluster.present(KEY)
+        case _:
+            return cluster.remove(KEY)

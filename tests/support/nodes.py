@@ -27,7 +27,7 @@ class Faults:
     ``frozen`` names methods that never answer (``sink``, ``source``,
     ``commit``, ``valid``, ``close`` included), ``refusing`` what others raise.
     ``held`` are answers that wait for somebody to let them go: after the deed,
-    for ``removed`` and ``committed``, where the other names are those of methods.
+    for ``looked``, ``removed`` and ``committed``, where the other names are those of methods.
     ``takes`` and ``gives`` are bytes after which a sink or a source is frozen,
     or raises what ``refusing`` has for it.
     """
@@ -102,7 +102,9 @@ class _FaultyStore(MemoryStore):
 
     async def present(self, key: Key) -> bool:
         await self._meet("present")
-        return await super().present(key)
+        here = await super().present(key)
+        await self._node.faults.after("looked")
+        return here
 
     async def lock(self, key: Key) -> Lease:
         await self._meet("lock")
