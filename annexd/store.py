@@ -50,6 +50,9 @@ class Lease(Protocol):
 
     async def release(self) -> None: ...
 
+    async def watch(self) -> None:
+        """Never returns; raises `Unavailable` when it is not held any more, though nobody has released it."""
+
 
 class Reader(Protocol):
     """A key's content from an offset on, ready to be sent."""

@@ -13,10 +13,17 @@ _SHARE = 4
 """From one place a fourth of all may come."""
 
 
+_CIRCUITS = ipaddress.IPv6Network("fc00:dead:beef:4dad::/64")
+"""What tor, with HiddenServiceExportCircuitID, writes instead of addresses that it does not know."""
+
+
 def neighbourhood(address: str) -> str:
-    """What counts as one place: of IPv6 a /64, which is what one customer has at least."""
+    """
+    What counts as one place: of IPv6 a /64, which is what one customer has at
+    least; each of tor's circuits.
+    """
     parsed = ipaddress.ip_address(address) if address else None
-    if isinstance(parsed, ipaddress.IPv6Address):
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed not in _CIRCUITS:
         return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
     return address
 
@@ -26,6 +33,16 @@ def plain_address(address: str) -> str:
     parsed = ipaddress.ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
     return str(mapped or parsed)
+
+
+def circuit(address: str) -> int | None:
+    """The number of the circuit that somebody came by through tor."""
+    parsed = ipaddress.ip_address(address) if address else None
+    return (
+        int(parsed) & 0xFFFFFFFF
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed in _CIRCUITS
+        else None
+    )
 
 
 class Visitor(Protocol):

@@ -21,6 +21,7 @@ from annexd.app.neighbours import Neighbours
 from annexd.app.network import Network
 from annexd.app.nodes import Nodes
 from annexd.app.notify import Notify
+from annexd.app.onion_listener import OnionListener
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
 from annexd.app.proxying import Proxying
@@ -96,11 +97,12 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         else:
             handoff.answer_json(await control.answer(handoff.kind, handoff.fields))
 
+    socket = plan.socket_path(current.config, environ)
     made = Gateway(
         reactor,
         Parts(
             current=current,
-            socket=plan.socket_path(current.config, environ),
+            socket=socket,
             workers=workers,
             directory=directory,
             sessions=sessions,
@@ -110,6 +112,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             listeners=(
                 Network(reactor, current, Certificates(reactor, state), reception),
                 SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
+                OnionListener(reactor, current, reception, state, socket),
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
             background=(repairs,),

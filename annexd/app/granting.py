@@ -12,7 +12,7 @@ from typing import Any
 from annexd.app import tables
 from annexd.app.access import Rights
 from annexd.app.installation import Installation, find
-from annexd.app.invitations import invitation, known_addresses
+from annexd.app.invitations import invitation, known_addresses, onion_invitation
 from annexd.app.token_file import (
     Token,
     checked_name,
@@ -101,6 +101,8 @@ def issue(installation: Installation, options: argparse.Namespace, secrets: list
 
 def addresses(installation: Installation, options: argparse.Namespace) -> list[str]:
     """Where peers may come in, the best first.  Raises `ConfigError` when that is not known."""
+    if options.tor:
+        return []  # it is an address of another kind
     known = [options.address] if options.address else known_addresses(installation.config, installation.state)
     if not known:
         raise ConfigError(
@@ -112,7 +114,11 @@ def addresses(installation: Installation, options: argparse.Namespace) -> list[s
 def invited(installation: Installation, options: argparse.Namespace, places: list[str]) -> str:
     """A token, and the line that makes a remote of it."""
     secret = fresh_secret()
-    line = invitation(places[0], installation.place(options.repo[0]).name, secret)
+    repository = installation.place(options.repo[0]).name
+    if options.tor:
+        line = onion_invitation(installation.config, installation.state, repository, secret)
+    else:
+        line = invitation(places[0], repository, secret)
     explain(issue(installation, options, [secret]))
     print("annexd: the other side pastes this line into: git annex p2p --link", file=sys.stderr)
     return line

@@ -9,6 +9,7 @@ import re
 from annexd.app.certificates import own_fingerprint
 from annexd.app.config import Config
 from annexd.app.listen import public_address
+from annexd.app.onion_places import hostname_of
 from annexd.errors import ConfigError
 
 _URL = "p2p-annex::annexd:"
@@ -25,6 +26,18 @@ def invitation(address: str, repository: bytes, secret: bytes) -> str:
     if ",label=" not in address:
         address += f",label={label(repository)}"
     return f"{_URL}{address}:{secret.decode()}"
+
+
+def onion_invitation(config: Config, state: str, repository: bytes, secret: bytes) -> str:
+    """
+    For a `tor-annex` remote.  Tor heeds no labels before an onion's address,
+    but git-annex keeps a token for each.  Raises `ConfigError`.
+    """
+    tor = config.listen.tor
+    if tor is None:
+        raise ConfigError("there is no [listen.tor] in the configuration")
+    place = label(repository).replace("_", "-").lstrip("-")
+    return f"tor-annex::{place}.{hostname_of(tor, state)}:{tor.port}:{secret.decode()}"
 
 
 def label(repository: bytes) -> str:

@@ -1,4 +1,4 @@
-"""[listen.tls], [listen.plain] and [listen.ssh] of annexd.toml: where peers come in over the network."""
+"""The sections [listen.*] of annexd.toml: where peers come in over the network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from annexd.app import values
+from annexd.app import listen_tor, values
+from annexd.app.listen_tor import Tor
 from annexd.app.rules import Reading
 from annexd.app.values import Parser
 
@@ -91,6 +92,7 @@ class Listen:
     tls: Tls | None = None
     plain: Plain | None = None
     ssh: Ssh | None = None
+    tor: Tor | None = None
 
 
 def public_address(tls: Tls) -> Address:
@@ -112,10 +114,12 @@ def listen(reading: Reading, document: object) -> Listen:
         if name not in _SECTIONS:
             reading.wrong(("listen", name), f"unknown key {name!r}; listen has {', '.join(_SECTIONS)}")
             continue
-        keys, make = _SECTIONS[name]
-        values_ = reading.table(("listen", name), given, keys, "address")
+        keys, make, needed = _SECTIONS[name]
+        values_ = reading.table(("listen", name), given, keys, *needed)
+        if not isinstance(given, dict) or len(values_) < len(given) or not values_.keys() >= set(needed):
+            continue  # it has been said what is wrong
         try:
-            found[name] = make(values_) if "address" in values_ else None
+            found[name] = make(values_)
         except ValueError as error:
             reading.wrong(("listen", name), f"listen.{name}: {error}")
     return Listen(**found)
@@ -239,8 +243,10 @@ _SSH: Mapping[str, Parser] = {
     "users": values.path,
 }
 
-_SECTIONS: Mapping[str, tuple[Mapping[str, Parser], Callable[[dict[str, Any]], Any]]] = {
-    "tls": (_TLS, _tls),
-    "plain": (_PLAIN, _plain),
-    "ssh": (_SSH, _ssh),
+# What is in each, what is made of that, and what must not be missing.
+_SECTIONS: Mapping[str, tuple[Mapping[str, Parser], Callable[[dict[str, Any]], Any], tuple[str, ...]]] = {
+    "tls": (_TLS, _tls, ("address",)),
+    "plain": (_PLAIN, _plain, ("address",)),
+    "ssh": (_SSH, _ssh, ("address",)),
+    "tor": (listen_tor.KEYS, listen_tor.tor, ()),
 }

@@ -54,11 +54,14 @@ NEEDS_A_START = ("socket", "state_directory", "git_annex", "disk_threads", "tran
 
 def left_for_a_start(former: Config, latter: Config) -> list[str]:
     """The keys that differ and will go on to differ."""
-    return [
+    waiting = [
         f"daemon.{name.replace('_', '-')}"
         for name in NEEDS_A_START
         if getattr(former.daemon, name) != getattr(latter.daemon, name)
     ]
+    if former.listen.tor != latter.listen.tor:
+        waiting.append("listen.tor")
+    return waiting
 
 
 class Current:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -156,7 +156,7 @@ class Proxying:
             self._reactor,
             uploads=estate.uploads,
             boot=repository.clocks.boot,
-            limits=self.limits,
+            limits=replace(self.limits, jobs=estate.configured.jobs),
         )
 
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.access import CERTIFICATE, Rights
-from annexd.app.anteroom import Anteroom, neighbourhood, plain_address
+from annexd.app.anteroom import Anteroom, circuit, neighbourhood, plain_address
 from annexd.app.audit import AUDIT
 from annexd.app.certificates import Identity
 from annexd.app.guessing import Guessing
@@ -61,23 +61,34 @@ class Entrance:
     transport: str
     front_ends: Callable[[], FrontEnds]
     identity: Callable[[], Identity] | None = None
+    nameless: str = "a unix socket"
+    """Where those come from who have no address."""
 
 
 class _Visitor:
     """One connection, until it is known who it is."""
 
-    def __init__(self, address: str, place: str | None) -> None:
+    def __init__(self, entrance: Entrance, address: str) -> None:
+        self._entrance = entrance
         self.address = address
         """Empty for who comes by a unix socket."""
 
-        self.place = place
+        self.place = None if entrance.front_ends().include(address) else self.origin
         self.deadline: IDelayedCall | None = None
         self.task: Deferred[None] | None = None
         self.reason = ""
 
     @property
+    def origin(self) -> str:
+        """What failures count for: those without an address are all one."""
+        return neighbourhood(self.address) or self._entrance.transport
+
+    @property
     def shown(self) -> str:
-        return self.address or "a unix socket"
+        number = circuit(self.address)
+        if number is not None:
+            return f"circuit {number}"
+        return self.address or self._entrance.nameless
 
     def send_away(self, reason: str) -> None:
         if not self.reason and self.task is not None:
@@ -130,8 +141,7 @@ class Reception:
 
     def _visitor(self, entrance: Entrance, address: Any) -> _Visitor:
         known = plain_address(address[0].partition("%")[0]) if isinstance(address, tuple) else ""
-        in_the_name_of_others = entrance.front_ends().include(known)
-        return _Visitor(known, None if in_the_name_of_others else neighbourhood(known))
+        return _Visitor(entrance, known)
 
     def _start(self, visitor: _Visitor, work: Coroutine[Deferred[None], Any, None]) -> None:
         task: Deferred[None] = Deferred.fromCoroutine(work)
@@ -198,7 +208,7 @@ class Reception:
         address = await proxied(self._host.reactor, sock)
         if address is not None:
             visitor.address = plain_address(address)
-            self._anteroom.move(visitor, neighbourhood(visitor.address))
+            self._anteroom.move(visitor, visitor.origin)
 
     # --- who it is -----------------------------------------------------
 
@@ -214,7 +224,7 @@ class Reception:
                 await self._refuse(visitor, entrance, error)
                 introductions.fail()
             else:
-                await self._pause(visitor, self._guessing.passed(neighbourhood(visitor.address)))
+                await self._pause(visitor, self._guessing.passed(visitor.origin))
                 _tell_login(guest, certificate)
                 return guest, auth.uuid
 
@@ -249,7 +259,7 @@ class Reception:
             transport=entrance.transport,
             reason=error.logged,
         )
-        await self._pause(visitor, self._guessing.failed(neighbourhood(visitor.address)))
+        await self._pause(visitor, self._guessing.failed(visitor.origin))
 
     async def _pause(self, visitor: _Visitor, seconds: float) -> None:
         if seconds:

@@ -35,7 +35,9 @@ def add_verbs(commands: Commands, add: Callable[..., argparse.ArgumentParser], s
         parser.add_argument(
             "--repo", metavar="REPO", nargs=1, required=True, help="which repository it is for"
         )
-        parser.add_argument(
+        way = parser.add_mutually_exclusive_group()
+        way.add_argument("--tor", action="store_true", help="a tor-annex address, by [listen.tor]")
+        way.add_argument(
             "--address",
             metavar="ADDRESS",
             help="HOST:PORT[,sha256=HEX], where the configuration does not know",

@@ -14,7 +14,6 @@ the one request fails.
 from __future__ import annotations
 
 import time
-from collections import deque
 from random import Random
 from typing import Callable
 
@@ -27,6 +26,7 @@ from annexd.protocol.keys import Key
 from annexd.protocol.messages import Bypass
 from annexd.remotes.dialing import Dialer, Explain
 from annexd.remotes.pool import Connection, Idle
+from annexd.remotes.queue import Queue
 from annexd.remotes.vitals import Backoff, Vitals
 from annexd.remotes.watch import Watch
 from annexd.sessions.ask import Peer
@@ -40,6 +40,9 @@ _BYPASS = 2
 _CRAMPED_S = 5.0
 """A peer that serves some connections and takes no more is not asked for another one so soon."""
 
+_BEYOND = 8
+"""Times as many as there should be, at most."""
+
 _NOBODYS = Key.parse(b"WORM-s1-m0--annexd-asks")
 """A key to ask for where any answer will do."""
 
@@ -47,7 +50,8 @@ _NOBODYS = Key.parse(b"WORM-s1-m0--annexd-asks")
 class Link:
     """
     ``name`` is what users call the peer, ``uuid`` what is asked for there,
-    ``most`` how many requests go to it at once.  ``close`` ends everything.
+    ``most`` how many requests should go to it at once: when nobody gives back
+    soon, as with long transfers, there are more.  ``close`` ends everything.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class Link:
         self._idle = Idle(clock, self.patience.idle)
         self._used: set[Connection] = set()
         self._dials: dict[Deferred[Connection], bool] = {}  # whether it was dropped
-        self._waiting: deque[Deferred[None]] = deque()
+        self._queue = Queue(clock, self.patience.answer, f"{name} is busy: all connections to it are in use")
         self._cramped_until = 0.0
         self._closed = False
 
@@ -91,7 +95,7 @@ class Link:
         A connection to ask one request on, to be given back.  Raises
         `Unavailable`.  ``fresh``: not one that may have died unnoticed.
         """
-        end = self.clock.seconds() + self.patience.answer
+        began = self.clock.seconds()
         self._way = bypass
         self._watch.wanted()
         while True:
@@ -104,14 +108,14 @@ class Link:
             if connection is not None:
                 self._used.add(connection)
                 return connection
-            if probing or self._make_room():
+            if probing or self._make_room(self._queue.stands_still(began)):
                 try:
                     return await self._open(bypass, probing)
                 except Unavailable:
                     if probing or not self._cramped:
                         raise
             else:
-                await self._room(end)
+                await self._queue.wait(began)
 
     def answered(self, connection: Connection, latency_s: float | None = None) -> None:
         """The peer has answered; what follows is a transfer or a lock, if anything."""
@@ -144,11 +148,16 @@ class Link:
 
     # --- the pool ------------------------------------------------------
 
-    def _make_room(self) -> bool:
-        """Whether there may be one more connection; one that is idle, for others, goes for it."""
+    def _make_room(self, beyond: bool) -> bool:
+        """
+        Whether there may be one more connection, ``beyond`` how many there
+        should be if need be; one that is idle, for others, goes for it.
+        """
         used = len(self._dials) + sum(not connection.lasting for connection in self._used)
-        if used >= self._most or (used and self._cramped):
+        if used and self._cramped:
             return False
+        if used >= self._most:
+            return beyond and not self._dials and used < self._most * _BEYOND
         if used + len(self._idle) >= self._most:
             self._idle.hang_up_oldest()
         return True
@@ -157,23 +166,9 @@ class Link:
     def _cramped(self) -> bool:
         return self.clock.seconds() < self._cramped_until
 
-    async def _room(self, end: float) -> None:
-        """Wait until somebody gives back."""
-        turn: Deferred[None] = Deferred()
-        self._waiting.append(turn)
-        busy = Unavailable(f"{self.name} is busy: all connections to it are in use")
-        late = self.clock.callLater(max(0.0, end - self.clock.seconds()), turn.errback, busy)
-        try:
-            await turn
-        finally:
-            if late.active():
-                late.cancel()
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-
     def _next(self) -> None:
-        if self._waiting and not self._closed:
-            self._waiting.popleft().callback(None)
+        if not self._closed:
+            self._queue.next()
 
     # --- opening -------------------------------------------------------
 
@@ -198,6 +193,7 @@ class Link:
                 self._next()
         connection.probing = probing
         self._used.add(connection)
+        self._queue.moved()
         return connection
 
     async def _dial(self, bypass: tuple[bytes, ...]) -> Connection:
@@ -272,16 +268,13 @@ class Link:
 
     def _drop(self, reason: str, used: set[Connection]) -> None:
         """Tell all who wait for the peer, and those that ``used`` are in use by."""
-        waiting, self._waiting = self._waiting, deque()
         for connection in [*self._idle.clear(), *used]:
             connection.wire.abort(PeerLost(reason))
         for dial in list(self._dials):
             if dial in self._dials and not dial.called:
                 self._dials[dial] = True
                 dial.cancel()
-        for turn in waiting:
-            if not turn.called:
-                turn.errback(Unavailable(reason))
+        self._queue.fail(Unavailable(reason))
 
     def _done_probing(self, connection: Connection) -> None:
         if connection.probing:

@@ -202,6 +202,9 @@ class _Lease:
         finally:
             self._link.give_back(self._connection)
 
+    async def watch(self) -> None:
+        await self._lease.watch()
+
 
 class _Transfer:
     """Content under way on a connection."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import Callable, Union
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -205,6 +206,9 @@ class LocalLease:
         if held is not None:
             with refusing():
                 await self._workers.disk.run(held.release)
+
+    async def watch(self) -> None:
+        await Deferred()  # a disk's lock lasts as long as the process
 
 
 class LocalStore:

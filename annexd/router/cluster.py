@@ -21,7 +21,7 @@ from annexd.router.errands import Errands, quietly
 from annexd.router.limits import Limits
 from annexd.router.members import Members
 from annexd.router.opening import open_upload
-from annexd.router.parts import Parts
+from annexd.router.parts import Parts, Samples
 from annexd.router.ports import LocationLog, Ways, Wishes
 from annexd.router.reading import open_reader
 from annexd.router.recording import Recording
@@ -63,6 +63,7 @@ class Cluster:
             self._errands,
             self._limits,
             boot,
+            Samples(clock),
         )
 
     @property

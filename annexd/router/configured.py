@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 LOCAL_COST, REMOTE_COST = 100.0, 200.0
 """git-annex's, where ``annex-cost`` does not say otherwise."""
 
-DEFAULT_JOBS = 8
+DEFAULT_JOBS = 16
 """Nodes that are dealt with at once where ``annex.jobs`` is not set: waiting for one must not add up."""
 
 _MOST_JOBS = 64

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
+from twisted.logger import Logger
+
 from annexd.errors import AnnexdError, Refused, Unavailable
 from annexd.protocol.keys import Key
 from annexd.router.members import Member, nodes_of, reasons, told
@@ -14,6 +16,8 @@ from annexd.router.placement import place
 from annexd.router.uploads import Turn
 from annexd.router.writing import Branch, ClusterWriter, close_all
 from annexd.store import Outcome, Writer
+
+_log = Logger()
 
 
 async def open_upload(parts: Parts, key: Key, file: bytes) -> Union[ClusterWriter, Outcome]:
@@ -100,7 +104,7 @@ class _Opening:
                 call_off=False,
             )
         except (Refused, Unavailable) as error:
-            self._refusals.append(_Refusal(member.name, error))
+            self._refused(member, error)
             return
         if not isinstance(answer, Outcome):
             self._branches.append(Branch(member, answer))
@@ -108,7 +112,13 @@ class _Opening:
             self._have |= member.took(answer)
             self._having.append(member)
         else:
-            self._refusals.append(_Refusal(member.name, Refused(answer.reason)))
+            self._refused(member, Refused(answer.reason))
+
+    def _refused(self, member: Member, error: AnnexdError) -> None:
+        self._refusals.append(_Refusal(member.name, error))
+        _log.warn(
+            "{node} does not take {key}: {reason}", node=member.name, key=self._key, reason=error.logged
+        )
 
     def _failure(self) -> AnnexdError:
         sentence = reasons([(refusal.name, str(refusal.error)) for refusal in self._refusals])

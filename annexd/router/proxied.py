@@ -139,6 +139,9 @@ class _ProxiedLease:
     async def release(self) -> None:
         await self._proxied.let_go(self._lease.release())
 
+    async def watch(self) -> None:
+        await self._lease.watch()
+
 
 class _ProxiedReader:
     def __init__(self, proxied: ProxiedNode, reader: Reader) -> None:

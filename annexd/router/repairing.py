@@ -36,9 +36,9 @@ async def lacking(parts: Parts, key: Key, holders: frozenset[bytes], ask_all: bo
 
 async def fill(parts: Parts, key: Key, moved: Moved) -> Outcome:
     """
-    One pass over the bytes, into all nodes that lack them; ``moved`` is told
-    of every piece.  The outcome names all that have it, also those that had it
-    before.  Raises `AnnexdError` where there is nobody to give or to take it.
+    One pass over the bytes, into all nodes that lack them: those that took
+    them are named; ``moved`` is told of every piece.  Raises `AnnexdError`
+    where there is nobody to give or to take it.
     """
     upload = await open_upload(parts, key, b"")
     if isinstance(upload, Outcome):
@@ -50,11 +50,17 @@ async def fill(parts: Parts, key: Key, moved: Moved) -> Outcome:
             upload.announce(reader.source.remaining)
             await pour(reader.source, upload.sink, moved)
             sent = True
-            return await upload.commit(await reader.valid())
+            return _taken(await upload.commit(await reader.valid()), upload.had)
         finally:
             await reader.close(sent)
     finally:
         await upload.close()
+
+
+def _taken(outcome: Outcome, had: frozenset[bytes]) -> Outcome:
+    """Of an upload, without those that had the content before it."""
+    took = tuple(uuid for uuid in outcome.also if uuid not in had)
+    return Outcome(outcome.ok and (bool(took) or not outcome.also), took, outcome.reason)
 
 
 async def _true(

@@ -67,12 +67,16 @@ class Search:
             undisturbed = self._undisturbed()
             reader = await self._open(member, offset, length)
             if reader is not None:
-                self._parts.errands.start(self._check_log(member, undisturbed))
+                if self._parts.samples.take():
+                    self._parts.errands.start(self._check_log(member, undisturbed))
                 return member, reader
         return None
 
     async def _check_log(self, finder: Member, undisturbed: _Undisturbed) -> None:
-        """Behind the client's back: whether it says the same as the disks."""
+        """
+        Behind the client's back: whether it says the same as the disks.  A
+        look at the log costs as much as the whole download of a small file.
+        """
         self._holders = await self._parts.log.holders(self._key)
         await self._found(finder, undisturbed)
         for member in self._parts.members.now():

@@ -51,7 +51,7 @@ class ClusterWriter:
         self._key = key
         self._turn = turn
         self._branches = branches
-        self._have = have
+        self.had = self._have = have
         self._unrecorded: frozenset[bytes] = frozenset()
         self._taken = False
         self._failed = list(failed)

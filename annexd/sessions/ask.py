@@ -222,6 +222,13 @@ class _RemoteLease:
                 turn.wire.send(UnlockContent())
             turn.end(None)
 
+    async def watch(self) -> None:
+        if self._turn is not None:
+            try:
+                await self._turn.wire.watch()
+            except PeerLost as error:
+                raise Unavailable(f"the lock was lost: {error}") from error
+
 
 class _RemoteReader:
     def __init__(self, turn: _Turn, length: int) -> None:

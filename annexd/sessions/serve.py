@@ -197,10 +197,15 @@ class Server:
             return
         try:
             self._wire.send(Success())
-            await self._expect(Moment.LOCKED, self._wire.deadlines.lock)
+            await first_of(self._unlocked(), lease.watch())
+        except Unavailable as error:
+            raise PeerLost(str(error)) from error  # nothing else tells the client
         finally:
             await lease.release()
         self._activity.end("done")
+
+    async def _unlocked(self) -> None:
+        await self._expect(Moment.LOCKED, self._wire.deadlines.lock)
 
     async def _notify_change(self) -> None:
         self._activity.begin("NOTIFYCHANGE")

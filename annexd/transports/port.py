@@ -127,13 +127,13 @@ def bind(address: str, number: int, share: bool = False) -> socket.socket:
         raise ConfigError(f"cannot listen on {shown}:{number}: {error.strerror}") from None
 
 
-def bind_unix(path: str) -> socket.socket:
+def bind_unix(path: str, mode: int = 0o660) -> socket.socket:
     """
-    A unix socket that listens, for the own user and group; one that was left
-    behind makes room.  Raises `ConfigError`.
+    A unix socket that listens, for the own user and group unless ``mode`` says
+    otherwise; one that was left behind makes room.  Raises `ConfigError`.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    mask = os.umask(0o117)
+    mask = os.umask(0o777 & ~mode)
     try:
         if _is_left_behind(path):
             os.unlink(path)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.app.anteroom import Anteroom, neighbourhood, plain_address
+from annexd.app.anteroom import Anteroom, circuit, neighbourhood, plain_address
 from annexd.app.guessing import Guessing
 
 
@@ -26,6 +26,14 @@ class Places(SynchronousTestCase):
         self.assertNotEqual(neighbourhood("2001:db8:1:2::"), neighbourhood("2001:db8:1:3::"))
         self.assertNotEqual(neighbourhood("192.0.2.1"), neighbourhood("192.0.2.2"))
         self.assertEqual(neighbourhood(""), "")
+
+    def test_circuits_of_tor(self) -> None:
+        """Each is a place of its own."""
+        first, second = "fc00:dead:beef:4dad::0:1b4", "fc00:dead:beef:4dad::ffff:ffff"
+        self.assertNotEqual(neighbourhood(first), neighbourhood(second))
+        self.assertEqual([circuit(first), circuit(second)], [436, 0xFFFFFFFF])
+        for other in ("", "192.0.2.1", "2001:db8::1", "fc00:dead:beef:4dae::1"):
+            self.assertIsNone(circuit(other))
 
     def test_addresses_as_people_write_them(self) -> None:
         self.assertEqual(plain_address("::ffff:192.0.2.1"), "192.0.2.1")

@@ -244,3 +244,41 @@ class Granting(Typed):
         bad = ("--address", "host", "--config", self.config)
         self.annexd("invite", "bob", "--repo", self.paths[0], *bad, code=2)
         self.assertEqual((), TokenFile(self.state).read(), "nothing is left of what did not work")
+
+    def test_invite_through_tor(self) -> None:
+        """A label for each repository: git-annex keeps tokens by the name of the host."""
+        for way in ('launch = "tor"', 'control = "/run/tor/control"\nport = 41862'):
+            self.write(f'[daemon]\nstate-directory = "{self.state}"\n[listen.tor]\n{way}\n')
+            port = 41862 if "port" in way else 7001
+            lines = [
+                self.annexd("invite", f"bob{port}", "--tor", "--repo", path, "--config", self.config)
+                for path in self.paths
+            ]
+            with open(os.path.join(self.state, "onion", "hostname")) as file:
+                hostname = file.read().strip()
+            for line, name in zip(lines, ("x", "y"), strict=True):
+                self.assertRegex(
+                    line, rf"\Ator-annex::{name}-[0-9a-f]{{6}}\.{hostname}:{port}:[0-9a-f]{{128}}\n\Z"
+                )
+        self.assertEqual(4, len(TokenFile(self.state).read()))
+
+    def test_invite_through_another_s_tor(self) -> None:
+        service = os.path.join(self.top, "service")
+        way = f'[listen.tor]\nhidden-service = "{service}"\nsocket = "/s"\nport = 9\n'
+        self.write(f'[daemon]\nstate-directory = "{self.state}"\n{way}')
+        self.annexd("invite", "bob", "--tor", "--repo", self.paths[0], "--config", self.config, code=2)
+        self.assertIn(f"{service}/hostname: No such file", self.said)
+        self.assertEqual((), TokenFile(self.state).read())
+        os.mkdir(service)
+        hostname = "a" * 56 + ".onion"
+        with open(os.path.join(service, "hostname"), "w") as file:
+            file.write(hostname + "\n")
+        line = self.annexd("invite", "bob", "--tor", "--repo", self.paths[0], "--config", self.config)
+        self.assertIn(f".{hostname}:9:", line)
+
+    def test_invite_without_tor(self) -> None:
+        self.annexd("invite", "bob", "--tor", "--repo", self.paths[0], "--config", self.config, code=2)
+        self.assertIn("there is no [listen.tor]", self.said)
+        both = ("--tor", "--address", "h:1")
+        self.annexd("invite", "bob", *both, "--repo", self.paths[0], "--config", self.config, code=2)
+        self.assertEqual((), TokenFile(self.state).read())

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.config import parse
 from annexd.app.listen import Address, FrontEnds, Listen, Plain, Ssh, Tls, public_address
+from annexd.app.listen_tor import Tor
 from annexd.errors import ConfigError
 
 FULL = """\
@@ -82,6 +83,7 @@ class Sample(SynchronousTestCase):
         self.assertEqual(listen.ssh.address, (Address("::", 2222),))
         self.assertEqual(listen.tls.address, (Address("::", 7001),))
         self.assertEqual(len(listen.plain.address), 2)
+        self.assertEqual(listen.tor, Tor(launch="tor"))
 
 
 class FrontEndsTests(SynchronousTestCase):

@@ -414,6 +414,51 @@ class Strangers(Case):
         self.assertEqual(self.told(), ["login of token:bob from a unix socket"])
 
 
+class Onion(Case):
+    """Through tor: with the circuits that people come by, and without."""
+
+    transport = "tor"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.entrance = Entrance("tor", lambda: self.front_ends, nameless="an onion service")
+
+    def by(self, circuit: int, said: bytes = b"") -> Caller:
+        caller = self.come("")
+        caller.say(b"PROXY TCP6 fc00:dead:beef:4dad::0:%x ::1 %d 7001\r\n" % (circuit, circuit) + said)
+        return caller
+
+    def test_without_circuits(self) -> None:
+        self.assertEqual(self.come("").say(AUTH), WELCOME)
+        self.assertEqual(self.told(), ["login of token:bob from an onion service"])
+
+    def test_all_are_one_without_circuits(self) -> None:
+        """And not one with those who come by another unix socket."""
+        guesser = self.come("")
+        guesser.say(b"AUTH x y\n")
+        self.assertEqual(self.come("").say(AUTH), b"...")
+        self.entrance = Entrance("plain", FrontEnds)
+        self.assertEqual(self.come("").say(AUTH), WELCOME)
+
+    def test_circuits(self) -> None:
+        self.front_ends = FrontEnds((), True)
+        self.by(0x1B4, AUTH)
+        self.assertEqual(self.told(), ["login of token:bob from circuit 436"])
+
+    def test_guesses_count_by_circuit(self) -> None:
+        self.front_ends = FrontEnds((), True)
+        self.by(1, b"AUTH x y\n")
+        self.assertEqual(self.by(2).say(AUTH), WELCOME)
+        self.assertEqual(self.by(1).say(AUTH), b"...")
+        self.reactor.advance(1)
+        self.assertEqual(len(self.told("login of token:bob from circuit 1")), 1)
+
+    def test_places_count_by_circuit(self) -> None:
+        self.front_ends = FrontEnds((), True)
+        callers = [*(self.by(1) for _ in range(4)), self.by(2)]
+        self.assertEqual([caller.gone for caller in callers], [True, True, False, False, False])
+
+
 class FrontEndCase(Case):
     def setUp(self) -> None:
         super().setUp()

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.support.cluster_failures import AT_ONCE, DEADLINE, FIRST, FailingCluster
-from tests.support.processes import until
-
-BACKOFF = 1.0
-"""Seconds until a node that is down is tried again; longer after the first time."""
-
-ONCE = DEADLINE + AT_ONCE
-"""Seconds, where one deadline has to pass."""
+from tests.support.cluster_failures import BACKOFF, DEADLINE, FIRST, ONCE, FailingCluster
+from tests.support.processes import start, until
 
 
 class Dead(FailingCluster):
@@ -91,6 +85,24 @@ class Dead(FailingCluster):
         self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3", within=FIRST)
         self.assert_at(key, "n1", "n2", "n3")
 
+    def test_in_the_middle_of_a_download(self) -> None:
+        """Of a stock client, which does not notice."""
+        client, repo = self.clone()
+        content = self.content(24 << 20)[1]
+        key = self.add(client, repo, "large", content)
+        client.annex(repo, "copy", "--to", "gw-mycluster", "large")
+        client.annex(repo, "drop", "--from", "gw-n3", "large")
+        client.annex(repo, "drop", "large")
+        process = start("git-annex", "get", "--from", "gw-mycluster", "large", cwd=repo, env=client.env)
+        partial = repo / ".git" / "annex" / "tmp" / key.decode()
+        until(lambda: partial.exists() and partial.stat().st_size > 1 << 20, "content is on its way")
+        [sender] = [node for node in self.far.values() if node.sending()]
+        sender.kill_shells()
+        said, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, said)
+        self.assertEqual((repo / "large").read_bytes(), content)
+        self.assertIn("before the end of", self.annexd().daemon.said())
+
 
 class Frozen(FailingCluster):
     """A node does not answer: its git-annex-shell, or the whole machine, hangs."""
@@ -112,6 +124,24 @@ class Frozen(FailingCluster):
         self.far["n1"].thaw()
         self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2")
         self.assert_at(key)
+
+    def test_whatever_is_asked_first(self) -> None:
+        """It costs one deadline, and its answer is not made up."""
+        key, content = self.content()
+        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS", within=FIRST)
+        client = self.hand()
+        self.assert_is(client.present(key), b"SUCCESS")
+        asks = [
+            (lambda: client.present(key), b"ERROR"),
+            (lambda: client.get(key), b"ERROR"),
+            (lambda: client.remove(key), b"FAILURE-PLUS"),
+        ]
+        for ask, word in asks:
+            self.far["n1"].freeze_shells()
+            self.assert_is(ask(), word, *["n2"] * word.endswith(b"PLUS"), within=ONCE)
+            self.assert_at(key, "n1")
+            until(lambda: client.present(key).word == b"SUCCESS", "the node is used again")
+        self.far["n1"].thaw()
 
     def test_a_machine(self) -> None:
         client = self.hand()

@@ -37,6 +37,7 @@ class LinkCase(SynchronousTestCase):
         )
         self.node = PeerNode(self.link, 200.0, self.clock.seconds)
         self.started: list[Deferred[Any]] = []
+        self.readers: list[Any] = []
 
     def tearDown(self) -> None:
         """Nothing is left for the garbage collector to end."""
@@ -91,17 +92,34 @@ class Pool(LinkCase):
         self.assertIs(self.successResultOf(asks[MOST]), True)
         self.assertEqual(len(self.dialer.scripts), MOST)
 
-    def test_nobody_waits_for_ever(self) -> None:
-        readers = []
-        for _ in range(MOST):
-            opening = self.start(self.store().read(KEY, 0, b""))
-            self.answer(line=b"DATA 9\n")
-            readers.append(self.successResultOf(opening))
+    def test_nobody_waits_long(self) -> None:
+        """As for those who may be waiting for him with another node."""
+        self.read(MOST)
         waiting = self.ask()
-        self.clock.advance(30)
+        self.clock.advance(7)
+        self.assertEqual(len(self.dialer.scripts), MOST)
+        self.clock.advance(1)
+        self.answer()
+        self.assertIs(self.successResultOf(waiting), True)
+        self.ask_and_answer()
+        self.assertEqual(len(self.dialer.scripts), MOST + 1)
+
+    def test_there_is_an_end_to_it(self) -> None:
+        self.read(MOST)
+        self.read(MOST * 7, wait=8)
+        waiting = self.ask()
+        self.clock.advance(8)
+        self.clock.advance(22)
         self.assert_unavailable(waiting, "far is busy")
         self.assert_health(Health.UP)
-        self.assertEqual(self.node.condition.busy, MOST)
+        self.assertEqual(self.node.condition.busy, MOST * 8)
+
+    def read(self, count: int, wait: float = 0) -> None:
+        for _ in range(count):
+            opening = self.start(self.store().read(KEY, 0, b""))
+            self.clock.advance(wait)
+            self.answer(line=b"DATA 9\n")
+            self.readers.append(self.successResultOf(opening))
 
     def test_whoever_gives_up_waiting_is_forgotten(self) -> None:
         asks = [self.ask() for _ in range(MOST + 2)]

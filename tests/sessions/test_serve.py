@@ -178,6 +178,13 @@ class Locks(Case):
         self.assertEqual(self.shelf.leases, [])
         self.failureResultOf(self.done, PeerLost)
 
+    def test_a_client_is_told_of_a_lock_that_is_lost(self) -> None:
+        """By the end of the session, as it listens to nothing else."""
+        self.says(b"LOCKCONTENT %b\n" % KEY, b"SUCCESS\n")
+        self.shelf.leases[0].lose()
+        self.assertEqual(self.shelf.leases, [])
+        self.failureResultOf(self.done, PeerLost)
+
     def test_a_silent_client_releases(self) -> None:
         self.says(b"LOCKCONTENT %b\n" % KEY, b"SUCCESS\n")
         self.clock.advance(101)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tests.interop import test_content, test_hammer, test_interruptions
+from tests.interop import test_cluster_failures_uploads, test_content, test_hammer, test_interruptions
 from tests.support.ssh_listener import Listening
 
 _SECONDS = float(os.environ.get("ANNEXD_SOAK_SECONDS", "600"))
@@ -39,3 +39,15 @@ class Hammer(test_hammer.Hammer):
 
 class Killed(test_hammer.Killed):
     kills = 30
+
+
+class InterruptedCluster(test_cluster_failures_uploads.Interrupted):
+    megabytes = 512
+    interruptions = 10
+    seconds = 900.0
+
+
+class ClusterAtOnce(test_cluster_failures_uploads.AtOnce):
+    keys_each = 500
+    seconds = 900.0
+    stock_clients = 10

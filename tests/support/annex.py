@@ -35,6 +35,9 @@ class Machine:
     def __init__(self, directory: Path, version: str = NEWEST, ssh_config: Path | None = None) -> None:
         self.directory = directory
         self.version = version
+        self.prefix: tuple[str, ...] = ()
+        """What git and git-annex are run by, from now on."""
+
         home = directory / "home"
         tools = directory / "tools"
         home.mkdir(parents=True)
@@ -54,14 +57,14 @@ class Machine:
         }
 
     def git(self, cwd: Path, *argv: str | bytes | Path, seconds: float = 60.0, ok: bool = True) -> bytes:
-        return run("git", *argv, cwd=cwd, env=self.env, seconds=seconds, ok=ok)
+        return run(*self.prefix, "git", *argv, cwd=cwd, env=self.env, seconds=seconds, ok=ok)
 
     def annex(self, cwd: Path, *argv: str | bytes | Path, seconds: float = 60.0, ok: bool = True) -> bytes:
-        return run("git-annex", *argv, cwd=cwd, env=self.env, seconds=seconds, ok=ok)
+        return run(*self.prefix, "git-annex", *argv, cwd=cwd, env=self.env, seconds=seconds, ok=ok)
 
     def tries(self, cwd: Path, *argv: str | bytes | Path, seconds: float = 60.0) -> tuple[int, bytes]:
         """Run git-annex where either end is right; exit code and output."""
-        return run_code("git-annex", *argv, cwd=cwd, env=self.env, seconds=seconds)
+        return run_code(*self.prefix, "git-annex", *argv, cwd=cwd, env=self.env, seconds=seconds)
 
     def new(self, name: str, *, bare: bool = False, settings: tuple[str, ...] = ()) -> Path:
         """

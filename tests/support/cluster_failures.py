@@ -14,20 +14,29 @@ from twisted.logger import Logger
 
 from tests.support.far_nodes import FarNode
 from tests.support.gateways import ClusterScene
+from tests.support.namespaces import Namespace
 from tests.support.p2p import Dialogue, shell_command
 from tests.support.programs import NEWEST
 from tests.support.servers import Annexd, Server
 
 _log = Logger()
 
-DEADLINE = 4.0
+DEADLINE = 3.0
 """Of the nodes, in seconds, for each thing that they are waited for."""
 
 FIRST = 6.0
 """Seconds, where connections to nodes are made."""
 
-AT_ONCE = 3.0
+AT_ONCE = 2.5
 """Seconds in which a gateway does what needs no waiting, on a busy machine; less than a deadline."""
+
+ONCE = DEADLINE + AT_ONCE
+"""Seconds, where one deadline has to pass."""
+
+BACKOFF = 1.0
+"""Seconds until a node that is down is tried again; longer after the first time."""
+
+_PIECE = 1 << 20
 
 _SETTINGS = f"""\
 [nodes]
@@ -122,8 +131,8 @@ class FailingCluster(ClusterScene):
         for name in self.far_names:
             self.add_far_node(name)
 
-    def add_far_node(self, name: str) -> FarNode:
-        node = FarNode(self.directory, name, self.versions.get(name, NEWEST))
+    def add_far_node(self, name: str, network: Namespace | None = None) -> FarNode:
+        node = FarNode(self.directory, name, self.versions.get(name, NEWEST), network)
         self.addCleanup(node.stop)
         self.far[name] = node
         self.cluster.attach(name, node.path, node.url)
@@ -134,15 +143,20 @@ class FailingCluster(ClusterScene):
 
     def hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 30.0) -> Client:
         """A session with the cluster, or with a node of it; without a version it is the oldest."""
+        client = self.open_hand(node, version=version, seconds=seconds)
+        self.addCleanup(client.dialogue.close)
+        return client
+
+    def open_hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 30.0) -> Client:
+        """The same, to be closed by whoever calls; from any thread."""
         uuid = self.cluster.uuid if node is None else self.cluster.node_uuid(node)
         command = shell_command(self.served, uuid.decode())
-        dialogue = Dialogue(self.server.command(), self.server.env(), command, seconds)
-        self.addCleanup(dialogue.close)
-        return Client(dialogue, version)
+        return Client(Dialogue(self.server.command(), self.server.env(), command, seconds), version)
 
     def content(self, size: int = 50_000) -> tuple[bytes, bytes]:
         """A key, and its content, as there was none before."""
-        content = self._random.randbytes(size)
+        pieces = [self._random.randbytes(min(_PIECE, size - at)) for at in range(0, size, _PIECE)]
+        content = b"".join(pieces)
         return b"SHA256-s%d--%s" % (size, hashlib.sha256(content).hexdigest().encode()), content
 
     # --- what is so ----------------------------------------------------

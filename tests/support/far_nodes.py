@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 
 from tests.support.annex import Machine
-from tests.support.processes import running, stop_all, until
+from tests.support.namespaces import Namespace
+from tests.support.processes import open_files, running, stop_all, until
 from tests.support.programs import NEWEST, git_annex_bin, path_with
 from tests.support.sshd import Sshd
 
@@ -36,18 +37,21 @@ exec git-annex-shell "$@" < <(
 
 class FarNode:
     """
-    A machine with a repository and an sshd.  All that comes in for its
-    git-annex-shell is kept in ``taken``.
+    A machine with a repository and an sshd, in a network of its own if there
+    is one.  All that comes in for its git-annex-shell is kept in ``taken``.
     """
 
-    def __init__(self, directory: Path, name: str, version: str = NEWEST) -> None:
+    def __init__(
+        self, directory: Path, name: str, version: str = NEWEST, network: Namespace | None = None
+    ) -> None:
         self.name = name
         self.machine = Machine(directory / name, version)
         self.path = self.machine.new("repo", bare=True)
         self.taken = directory / name / "taken"
         self.shell = directory / name / "shell"
         self.serve()
-        self.sshd = Sshd(directory / name / "sshd")
+        place = () if network is None else (network.address, network.prefix)
+        self.sshd = Sshd(directory / name / "sshd", *place)
         self.sshd.start()
         self.config = self.sshd.admit("key", str(self.shell))
         self._frozen: list[int] = []
@@ -76,6 +80,10 @@ class FarNode:
 
     def shells(self) -> list[int]:
         return [pid for pid in self.sshd.sessions() if _name(pid).startswith("git-annex")]
+
+    def sending(self) -> bool:
+        """Whether a shell has content open."""
+        return any("/annex/objects/" in name for pid in self.shells() for name in open_files(pid))
 
     def kill_shells(self) -> None:
         for pid in self.shells():

@@ -8,7 +8,7 @@ from typing import Callable, Union
 
 from twisted.internet.defer import Deferred
 
-from annexd.errors import Absent, Refused
+from annexd.errors import Absent, Refused, Unavailable
 from annexd.flow.body import Buffer
 from annexd.protocol.keys import Key
 from annexd.store import Lease, Outcome, Reader, Writer
@@ -85,11 +85,19 @@ class MemoryLease:
     def __init__(self, shelf: Shelf, key: Key) -> None:
         self.key = key
         self._shelf = shelf
+        self._broken: Deferred[None] = Deferred()
         shelf.leases.append(self)
 
     async def release(self) -> None:
         if self in self._shelf.leases:
             self._shelf.leases.remove(self)
+
+    async def watch(self) -> None:
+        await self._broken
+
+    def lose(self) -> None:
+        """As when the place where it is held goes away."""
+        self._broken.errback(Unavailable("the lock was lost"))
 
 
 class MemoryReader:

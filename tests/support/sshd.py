@@ -13,7 +13,7 @@ from tests.support.processes import Failed, descendants, run, stop_all
 from tests.support.programs import SYSTEM_PATH, program
 
 _SETTINGS = """\
-ListenAddress 127.0.0.1:{port}
+ListenAddress {address}:{port}
 HostKey {directory}/host_key
 AuthorizedKeysFile {directory}/authorized_keys
 PidFile none
@@ -32,7 +32,7 @@ LogLevel ERROR
 
 _CLIENT_SETTINGS = """\
 Host gateway
-  HostName 127.0.0.1
+  HostName {address}
   Port {port}
   User {user}
   IdentityFile {directory}/{key}
@@ -50,11 +50,14 @@ class Sshd:
     """
     An sshd that runs as the current user and lets in the keys that `admit` made.
 
-    ``port`` is fresh for each one; `stop` ends it with every connection.
+    ``port`` is fresh for each one; `stop` ends it with every connection.  It
+    is run by ``prefix``, and listens at ``address``.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> None:
         self.directory = directory
+        self.address = address
+        self.prefix = prefix
         self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.port = 0
         self.settings = ""
@@ -81,7 +84,9 @@ class Sshd:
     def client_config(self, key: str, more: str = "") -> Path:
         """An ssh_config that uses a key, whether it is let in or not; ``more`` are lines of it."""
         config = self.directory / f"{key}.config"
-        settings = _CLIENT_SETTINGS.format(port=self.port, user=self.user, directory=self.directory, key=key)
+        settings = _CLIENT_SETTINGS.format(
+            address=self.address, port=self.port, user=self.user, directory=self.directory, key=key
+        )
         config.write_text(settings + more)
         return config
 
@@ -96,11 +101,11 @@ class Sshd:
 
     def _listens(self) -> bool:
         settings = self.directory / "sshd_config"
-        text = _SETTINGS.format(port=self.port, directory=self.directory, pam="no")
+        text = _SETTINGS.format(address=self.address, port=self.port, directory=self.directory, pam="no")
         settings.write_text(self.settings + text)
         with open(self.directory / "log", "ab") as log:
             self._process = subprocess.Popen(
-                [program("sshd", "openssh-server"), "-D", "-e", "-f", str(settings)],
+                [*self.prefix, program("sshd", "openssh-server"), "-D", "-e", "-f", str(settings)],
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -109,7 +114,7 @@ class Sshd:
         end = time.monotonic() + _START_SECONDS
         while self._process.poll() is None and time.monotonic() < end:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                if probe.connect_ex((self.address, self.port)) == 0:
                     return True
             time.sleep(0.02)
         self.stop()
