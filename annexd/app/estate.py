@@ -21,9 +21,10 @@ from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
+from annexd.router.clusters import is_cluster
 from annexd.router.configured import Configured, Remote
 from annexd.router.inference import Entries, infer, rank
-from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
+from annexd.router.knowledge import LOGS, Knowledge
 from annexd.router.metadata import current
 from annexd.router.ports import Way, Wish
 from annexd.router.preferred import Judge, Question
@@ -190,7 +191,7 @@ class Estate:
 
     def is_cluster(self, uuid: bytes) -> bool:
         """Whether it is a cluster that this gateway serves, by its config and by the branch."""
-        return is_cluster_uuid(uuid) and uuid in self.configured.clusters.values() and bool(self.names(uuid))
+        return is_cluster(uuid) and uuid in self.configured.clusters.values() and bool(self.names(uuid))
 
     def way_to(self, uuid: bytes) -> Way | None:
         """To one repository by itself; `None` where none is configured."""

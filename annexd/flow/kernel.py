@@ -64,6 +64,10 @@ class Descriptor:
                 continue
             except ConnectionError as error:
                 raise PeerLost("the connection was closed") from error
+            except OSError:
+                if moved:
+                    break  # what has gone is to be counted; the next turn fails at once
+                raise
             if count == 0:
                 return moved, Turn.ENDED
             moved += count

@@ -54,7 +54,10 @@ class Lent(Protocol):
         """Read up to ``most`` bytes into a file."""
 
     def send(self, file: int, offset: int, most: int) -> tuple[int, Turn]:
-        """Send up to ``most`` bytes of ``file`` from ``offset`` on."""
+        """
+        Send up to ``most`` bytes of ``file`` from ``offset`` on.  Raises
+        `OSError` when it cannot be read, and has sent nothing then.
+        """
 
     def give_back(self) -> None:
         """No thread uses it any more."""

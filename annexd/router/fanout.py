@@ -2,9 +2,10 @@
 One stream into several nodes, each at its own pace and from its own offset.
 
 What a slow node has not taken yet is kept for it, up to a limit that holds for
-all of them together, since the pieces are shared.  At that limit the client is
-made to wait, but not for long: a node that takes nothing for a while is left
-out, and so is one that fails.  What it has got stays there for the next time.
+all of them together, since the pieces are shared; and for all uploads there is
+another.  At these limits the client is made to wait, but not for long: a node
+that takes nothing for a while is left out, and so is one that fails.  What it
+has got stays there for the next time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from annexd.router.limits import Limits
 
 _TRIP = 2 << 20
 """Bytes for which a disk is given a thread at once: a trip there costs as much as many pieces."""
+
+
+class Backlog:
+    """What all uploads keep for slow nodes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
 
 
 class Lane:
@@ -108,19 +116,23 @@ class Lane:
         return size
 
 
-def tee(clock: IReactorTime, lanes: Sequence[Lane], most: int) -> Tee:
+def tee(clock: IReactorTime, lanes: Sequence[Lane], limits: Limits, backlog: Backlog) -> Tee:
     """Where disks are among the lanes, bytes come fast enough to be read by a thread, too."""
     workers = next((lane.workers for lane in lanes if lane.workers is not None), None)
-    return Tee(clock, lanes, most) if workers is None else GatheringTee(clock, lanes, most, workers)
+    if workers is None:
+        return Tee(clock, lanes, limits, backlog)
+    return GatheringTee(clock, lanes, limits, backlog, workers)
 
 
 class Tee:
     """A `Sink` for one writer at a time."""
 
-    def __init__(self, clock: IReactorTime, lanes: Sequence[Lane], most: int) -> None:
+    def __init__(self, clock: IReactorTime, lanes: Sequence[Lane], limits: Limits, backlog: Backlog) -> None:
         self._clock = clock
         self._lanes = lanes
-        self._most = most
+        self._limits = limits
+        self._of_all = backlog
+        self._kept = 0
         self._waiter: Deferred[None] | None = None
         for lane in lanes:
             lane.moved = self._moved
@@ -129,23 +141,35 @@ class Tee:
         piece = bytes(data)
         for lane in self._lanes:
             lane.put(piece)
-        await self._until_at_most(self._most)
+        self._count()
+        while self._kept > self._room:
+            await self._move()
 
     async def settle(self) -> None:
         """Until every node has taken all, or has failed."""
-        await self._until_at_most(0)
+        while self._kept:
+            await self._move()
 
-    async def _until_at_most(self, backlog: int) -> None:
-        while any(lane.backlog > backlog for lane in self._lanes if lane.error is None):
-            waiter: Deferred[None] = Deferred()
-            self._waiter = waiter
-            try:
-                await waiter
-            finally:
-                self._waiter = None
+    @property
+    def _room(self) -> int:
+        limits = self._limits
+        return limits.backlog if self._of_all.bytes <= limits.backlog_of_all else 0
+
+    def _count(self) -> None:
+        kept = max((lane.backlog for lane in self._lanes if lane.error is None), default=0)
+        self._of_all.bytes += kept - self._kept
+        self._kept = kept
+
+    async def _move(self) -> None:
+        self._waiter = waiter = Deferred[None]()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
 
     def _moved(self) -> None:
         """Whoever waits may end the lane that says so, which must not be in the middle of something then."""
+        self._count()
         if self._waiter is not None:
             waiter, self._waiter = self._waiter, None
             self._clock.callLater(0, _wake, waiter)
@@ -154,8 +178,15 @@ class Tee:
 class GatheringTee(Tee):
     """See `annexd.flow.body.Gatherer`."""
 
-    def __init__(self, clock: IReactorTime, lanes: Sequence[Lane], most: int, workers: Workers) -> None:
-        super().__init__(clock, lanes, most)
+    def __init__(
+        self,
+        clock: IReactorTime,
+        lanes: Sequence[Lane],
+        limits: Limits,
+        backlog: Backlog,
+        workers: Workers,
+    ) -> None:
+        super().__init__(clock, lanes, limits, backlog)
         self.workers = workers
 
 

@@ -22,6 +22,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from annexd.router.clusters import is_cluster
 from annexd.router.topology import Gateway, Here, Link, Network
 
 Entries = Mapping[bytes, Sequence[tuple[bytes, str]]]
@@ -48,10 +49,6 @@ def legal(name: str) -> bool:
 def rank(name: str) -> tuple[int, int, str]:
     """Of several names for a node the one with the least is the shortest path: every hop has a dash."""
     return name.count("-"), len(name), name
-
-
-def is_cluster(uuid: bytes) -> bool:
-    return len(uuid) == 36 and uuid.startswith(b"ac") and uuid[14:15] == b"8"
 
 
 def infer(here: Here, entries: Entries, members: Mapping[bytes, frozenset[bytes]]) -> Network:

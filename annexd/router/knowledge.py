@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from annexd.router import logs
+from annexd.router.clusters import is_cluster
 
 V = TypeVar("V")
 
@@ -35,7 +36,6 @@ LOGS = (
 )
 """The files of the branch that `Knowledge.from_logs` reads."""
 
-_CLUSTER = re.compile(rb"ac[0-9a-f]{6}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _REMOTE_NAME = re.compile(r"(?![.-])[\w.-]+")
 _ENTITY = re.compile(rb"&([0-9]{1,7});")
 _LAST_CHARACTER = 0x10FFFF
@@ -112,9 +112,6 @@ class Knowledge:
     def is_dead(self, uuid: bytes) -> bool:
         return self.trust.get(uuid) is Trust.DEAD
 
-    def is_cluster_uuid(self, uuid: bytes) -> bool:
-        return is_cluster_uuid(uuid)
-
     def members(self, cluster: bytes) -> frozenset[bytes]:
         """The nodes of a cluster that are not dead; none for a cluster that nobody knows."""
         return frozenset(uuid for uuid in self.clusters.get(cluster, ()) if not self.is_dead(uuid))
@@ -124,11 +121,6 @@ class Knowledge:
         living = frozenset(uuid for uuid in holders if not self.is_dead(uuid))
         holding = (cluster for cluster, members in self.clusters.items() if members & living)
         return frozenset(holders).union(holding)
-
-
-def is_cluster_uuid(uuid: bytes) -> bool:
-    """Clusters are told from other repositories by their UUID alone."""
-    return _CLUSTER.fullmatch(uuid) is not None
 
 
 def proxy_log_with(text: bytes, gateway: bytes, proxied: Iterable[Proxied], now: float) -> bytes:
@@ -188,4 +180,4 @@ def is_remote_name(name: bytes) -> bool:
 
 
 def _clusters(values: Mapping[bytes, bytes]) -> Mapping[bytes, frozenset[bytes]]:
-    return {uuid: _words(value) for uuid, value in values.items() if is_cluster_uuid(uuid)}
+    return {uuid: _words(value) for uuid, value in values.items() if is_cluster(uuid)}

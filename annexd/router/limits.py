@@ -48,6 +48,9 @@ class Limits:
     backlog: int = 8 << 20
     """Bytes of one upload that wait for its slowest node."""
 
+    backlog_of_all: int = 256 << 20
+    """The same of all uploads together: beyond that, their clients wait for the slowest node."""
+
     outer_answer: float = 15.0
     outer_stall: float = 15.0
     """What other gateways are taken to wait for this one, for an answer and in the middle of content."""

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from annexd.router.inference import Entries, infer, is_cluster, legal, rank
+from annexd.router.clusters import is_cluster
+from annexd.router.inference import Entries, infer, legal, rank
 from annexd.router.topology import Here, Network
 
 Names = tuple[tuple[bytes, str], ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -51,14 +52,14 @@ class _Opening:
         self._branches: list[Branch] = []
         self._holders: frozenset[bytes] = frozenset()
         self._have: frozenset[bytes] = frozenset()
-        self._somebody_has_it = False
+        self._having: list[Member] = []
         self._refusals: list[_Refusal] = []
         self._wanting: frozenset[bytes] = frozenset()
 
     async def run(self) -> Union[ClusterWriter, Outcome]:
         targets = await self._targets()
         try:
-            await self._parts.errands.each(self._parts.limits.jobs, targets, self._open)
+            await self._open_all(targets)
         except BaseException:
             await close_all(self._parts, self._branches)
             raise
@@ -66,10 +67,18 @@ class _Opening:
         if self._branches:
             failed = [(refusal.name, str(refusal.error)) for refusal in self._refusals]
             return ClusterWriter(self._parts, self._key, self._turn, self._branches, self._have, failed)
-        if self._somebody_has_it:
+        if self._having:
             self._turn.end()
             return Outcome(True, also=told(self._have))
         raise self._failure()
+
+    async def _open_all(self, targets: Sequence[Member]) -> None:
+        """Those that had it are asked again when somebody has removed it before all have answered."""
+        await self._parts.errands.each(self._parts.limits.jobs, targets, self._open)
+        while self._turn.disturbed:
+            self._turn.disturbed = False
+            having, self._having, self._have = self._having, [], frozenset()
+            await self._parts.errands.each(self._parts.limits.jobs, having, self._open)
 
     async def _targets(self) -> list[Member]:
         """
@@ -107,7 +116,7 @@ class _Opening:
             self._branches.append(Branch(member, answer, member.way.reaches & self._wanting))
         elif answer.ok:
             self._have |= member.took(answer)
-            self._somebody_has_it = True
+            self._having.append(member)
         else:
             self._refused(member, Refused(answer.reason))
 

@@ -12,6 +12,7 @@ from annexd.protocol.keys import Key
 from annexd.router.detours import detours
 from annexd.router.members import Member, reasons, told
 from annexd.router.parts import Parts
+from annexd.router.uploads import Claim
 from annexd.store import Outcome
 
 
@@ -21,12 +22,11 @@ async def remove(parts: Parts, key: Key, before: int | None) -> Outcome:
     location log says.  One that cannot be reached makes it a failure, unless
     nothing is known to be there: then everything that there was is gone.
     """
-    turn = parts.uploads.claim(parts.uuid, key)
+    claim = parts.uploads.claim(parts.uuid, key)
     try:
-        return await _Removal(parts, key, before, uploading=turn is None).run()
+        return await _Removal(parts, key, before, claim).run()
     finally:
-        if turn is not None:
-            turn.end()
+        claim.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class _Result:
 
 
 class _Removal:
-    """``uploading``: somebody is putting the same content there, and may be at it when this is over."""
+    """Somebody may be putting the same content there, and be at it still when this is over."""
 
-    def __init__(self, parts: Parts, key: Key, before: int | None, uploading: bool) -> None:
+    def __init__(self, parts: Parts, key: Key, before: int | None, claim: Claim) -> None:
         self._parts = parts
         self._key = key
         self._before = before
-        self._uploading = uploading
+        self._claim = claim
         self._gone: set[bytes] = set()
 
     async def run(self) -> Outcome:
@@ -76,7 +76,7 @@ class _Removal:
             ]
             results += await self._from_each(detours(self._parts.members, members, missed))
         finally:
-            if not self._uploading:
+            if not self._claim.uploading:
                 # What was removed is gone, even if nobody waits for an answer any more.
                 await self._record(self._gone)
         failed = self._failed(results, holders)
@@ -90,17 +90,16 @@ class _Removal:
         return await self._parts.errands.each(self._parts.limits.jobs, members, self._remove_from)
 
     def _failed(self, results: Sequence[_Result], holders: frozenset[bytes]) -> Sequence[_Result]:
-        failed = [one for one in results if one.failed(holders, self._gone, self._uploading)]
+        failed = [one for one in results if one.failed(holders, self._gone, self._claim.uploading)]
         if not failed and not any(one.outcome.ok for one in results):
             return results  # of nobody it can be said that all is gone where nobody was asked
         return failed
 
     async def _remove_from(self, member: Member) -> _Result:
         result = await self._asked(member)
-        dropped = member.dropped(result.outcome)
-        self._gone |= dropped
-        if self._uploading:  # then it may be back before the last node has answered
-            await self._record(dropped)
+        self._gone |= member.dropped(result.outcome)
+        if self._claim.uploading:  # then it may be back before the last node has answered
+            await self._record_unless_back(member, result.outcome)
         return result
 
     async def _asked(self, member: Member) -> _Result:
@@ -114,7 +113,7 @@ class _Removal:
                 seconds,
                 removal,
                 f"it has not answered for {seconds:g} seconds",
-                lambda late: self._record(member.dropped(late)),
+                lambda late: self._record_unless_back(member, late),
                 call_off=False,
             )
         except Refused as error:
@@ -132,6 +131,23 @@ class _Removal:
         theirs = await member.store.timestamp()
         left = math.floor(before - self._parts.boot())
         return await member.store.remove(self._key, max(0, theirs + left))
+
+    async def _record_unless_back(self, member: Member, outcome: Outcome) -> None:
+        """What has been put there since, behind the back of who was asked, is not gone."""
+        dropped = member.dropped(outcome)
+        if not dropped:
+            return
+        self._claim.disturb()
+        seconds = self._parts.limits.for_answer(member.node)
+        is_back = False  # if nobody can say so: to count on content that is not there would be worse
+        try:
+            present = member.store.present(self._key)
+            is_back = await self._parts.errands.within(seconds, present, "it has not answered")
+        except (Refused, Unavailable):
+            pass
+        finally:
+            if not is_back:
+                await self._record(dropped)
 
     async def _record(self, gone: set[bytes] | frozenset[bytes]) -> None:
         await self._parts.log.record(self._key, dict.fromkeys(gone, False))

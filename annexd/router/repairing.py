@@ -75,14 +75,17 @@ async def _true(
     async def gone(member: Member) -> bool:
         seconds = parts.limits.for_answer(member.node)
         silence = f"it has not answered for {seconds:g} seconds"
+        undisturbed = parts.uploads.since_now(parts.uuid, key)
         try:
-            return not await parts.errands.within(seconds, member.store.present(key), silence)
+            here = await parts.errands.within(seconds, member.store.present(key), silence)
         except (Refused, Unavailable):
             return False  # nobody can say so
+        if here or not undisturbed():
+            return False
+        await parts.log.record(key, {member.node.uuid: False})
+        return True
 
     answers = await parts.errands.each(parts.limits.jobs, asked, gone)
-    missing = [member.node.uuid for member, is_gone in zip(asked, answers, strict=True) if is_gone]
-    if not missing or parts.uploads.under_way(parts.uuid, key):
-        return holders
-    await parts.log.record(key, dict.fromkeys(missing, False))
-    return holders.difference(missing)
+    return holders.difference(
+        member.node.uuid for member, is_gone in zip(asked, answers, strict=True) if is_gone
+    )

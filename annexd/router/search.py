@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from annexd.errors import Absent, AnnexdError, Refused, Unavailable
 from annexd.node import Node
@@ -14,6 +14,9 @@ from annexd.store import Reader, Store
 
 _TRIES = 2
 """With one member."""
+
+_Undisturbed = Callable[[], bool]
+"""See `annexd.router.uploads.Uploads.since_now`."""
 
 
 class Search:
@@ -69,23 +72,24 @@ class Search:
         for member in self._parts.members.now():
             if self._asked or not (member.node.is_local and member.store.present_now(self._key)):
                 continue
+            undisturbed = self._undisturbed()
             reader = await self._open(member, offset, length)
             if reader is not None:
                 if self._parts.samples.take():
-                    self._parts.errands.start(self._check_log(member))
+                    self._parts.errands.start(self._check_log(member, undisturbed))
                 return member, reader
         return None
 
-    async def _check_log(self, finder: Member) -> None:
+    async def _check_log(self, finder: Member, undisturbed: _Undisturbed) -> None:
         """
         Behind the client's back: whether it says the same as the disks.  A
         look at the log costs as much as the whole download of a small file.
         """
         self._holders = await self._parts.log.holders(self._key)
-        await self._found(finder)
+        await self._found(finder, undisturbed)
         for member in self._parts.members.now():
             if member.node.is_local and member.store.present_now(self._key) is False:
-                await self._record_missing(member)
+                await self._record_missing(member, self._undisturbed())
 
     async def _candidates(self) -> tuple[list[Member], list[Member]]:
         """Those that have it by the location log, and the others."""
@@ -105,6 +109,7 @@ class Search:
 
     async def _ask(self, member: Member) -> Member | None:
         seconds = self._parts.limits.for_answer(member.node)
+        undisturbed = self._undisturbed()
         try:
             here = await self._parts.errands.within(
                 seconds, member.store.present(self._key), _silence(seconds), call_off=False
@@ -113,14 +118,15 @@ class Search:
             self._doubt(member, error)
             return None
         if here:
-            await self._found(member)
+            await self._found(member, undisturbed)
             return member
-        await self._missed(member)
+        await self._missed(member, undisturbed)
         return None
 
     async def _open(self, member: Member, offset: int, length: int | None) -> Reader | None:
         self._tick_off(member)
         seconds = self._parts.limits.for_answer(member.node)
+        undisturbed = self._undisturbed()
         try:
             reader = await self._parts.errands.within(
                 seconds,
@@ -130,7 +136,7 @@ class Search:
                 call_off=False,
             )
         except Absent:
-            await self._missed(member)
+            await self._missed(member, undisturbed)
             return None
         except (Refused, Unavailable) as error:
             self._doubt(member, error)
@@ -156,22 +162,25 @@ class Search:
             member.missed(member.way.reaches & self._holders)
         self._unsure.append((member.name, str(error)))
 
-    async def _found(self, member: Member) -> None:
-        if member.sole is not None and member.sole not in self._holders:
-            await self._correct(member.sole, True)
+    def _undisturbed(self) -> _Undisturbed:
+        return self._parts.uploads.since_now(self._parts.uuid, self._key)
 
-    async def _missed(self, member: Member) -> None:
+    async def _found(self, member: Member, undisturbed: _Undisturbed) -> None:
+        if member.sole is not None and member.sole not in self._holders:
+            await self._correct(member.sole, True, undisturbed)
+
+    async def _missed(self, member: Member, undisturbed: _Undisturbed) -> None:
         """A gateway may only not know."""
         self._tick_off(member)
-        await self._record_missing(member)
+        await self._record_missing(member, undisturbed)
 
-    async def _record_missing(self, member: Member) -> None:
+    async def _record_missing(self, member: Member, undisturbed: _Undisturbed) -> None:
         if not member.way.is_gateway and member.node.uuid in self._holders:
-            await self._correct(member.node.uuid, False)
+            await self._correct(member.node.uuid, False, undisturbed)
 
-    async def _correct(self, uuid: bytes, here: bool) -> None:
+    async def _correct(self, uuid: bytes, here: bool, undisturbed: _Undisturbed) -> None:
         """What comes or goes right now may not be any more as it was a moment ago."""
-        if not self._parts.uploads.under_way(self._parts.uuid, self._key):
+        if undisturbed():
             await self._parts.log.record(self._key, {uuid: here})
 
     def _failure(self) -> AnnexdError:

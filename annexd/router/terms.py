@@ -12,7 +12,8 @@ from typing import Protocol
 from annexd.protocol.keys import Key
 from annexd.router import balance, expressions
 from annexd.router.balance import Room
-from annexd.router.knowledge import Knowledge, Trust, is_cluster_uuid
+from annexd.router.clusters import is_cluster
+from annexd.router.knowledge import Knowledge, Trust
 
 _SECURE = ("SHA224", "SHA256", "SHA384", "SHA512", "SHA3_", "SKEIN", "BLAKE2")
 # How the names of backends begin whose hashes nobody can make collide.
@@ -66,9 +67,7 @@ class Scene:
     @property
     def copies(self) -> list[bytes]:
         """The repositories that count as having it: no dead ones, and no clusters, which are no copies."""
-        return [
-            uuid for uuid in self.question.holders if not self.is_dead(uuid) and not is_cluster_uuid(uuid)
-        ]
+        return [uuid for uuid in self.question.holders if not self.is_dead(uuid) and not is_cluster(uuid)]
 
     @property
     def counting(self) -> list[bytes]:

@@ -8,65 +8,123 @@ for the first, and mostly finds that nothing is left to be done.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
+from annexd.router.fanout import Backlog
 
 
 class Turn:
-    """One's turn to change where something is; `end` may be called again."""
+    """One's turn to upload something; `end` may be called again."""
 
-    def __init__(self, uploads: Uploads, what: tuple[bytes, Key]) -> None:
-        self._uploads: Uploads | None = uploads
-        self._what = what
+    def __init__(self, queue: _Queue) -> None:
+        self._queue: _Queue | None = queue
         self.disturbed = False
         """Somebody has removed the same content meanwhile, from some nodes at least."""
 
     def end(self) -> None:
-        uploads, self._uploads = self._uploads, None
-        if uploads is not None:
-            uploads._next(self._what)
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.upload = None
+            queue.move()
+
+
+class Claim:
+    """
+    A removal, which does not take long, and waits for no upload: the one that
+    is under way, if there is one (``uploading``), is told, and all others wait.
+    """
+
+    def __init__(self, uploads: Uploads, what: tuple[bytes, Key]) -> None:
+        self._uploads = uploads
+        self._what = what
+        self._queue = uploads._queue(what)
+        self._queue.removals += 1
+        self.uploading = self._queue.upload is not None
+        self.disturb()
+
+    def disturb(self) -> None:
+        """
+        Something may have been removed just now: said when nodes have
+        answered, too, however late, since the upload that is under way then
+        may have looked what is there before.
+        """
+        queue = self._uploads._queues.get(self._what)
+        if queue is not None and queue.upload is not None:
+            queue.upload.disturbed = True
+
+    def end(self) -> None:
+        self._queue.removals -= 1
+        self._queue.move()
+
+
+class _History:
+    """Kept for as long as somebody may ask for it."""
+
+    def __init__(self) -> None:
+        self.begun = 0
 
 
 class _Queue:
-    def __init__(self, first: Turn) -> None:
-        self.now = first
+    """``over`` is called when nobody is at it any more."""
+
+    def __init__(self, over: Callable[[], None]) -> None:
+        self.upload: Turn | None = None
+        self.removals = 0
         self.waiting: deque[Deferred[None]] = deque()
+        self._over = over
+
+    @property
+    def in_use(self) -> bool:
+        return self.upload is not None or self.removals > 0
+
+    def begin(self) -> Turn:
+        self.upload = Turn(self)
+        return self.upload
+
+    def move(self) -> None:
+        if self.in_use:
+            return
+        if self.waiting:
+            self.waiting.popleft().callback(None)
+        else:
+            self._over()
 
 
 class Uploads:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._queues: dict[tuple[bytes, Key], _Queue] = {}
+        self._histories: WeakValueDictionary[tuple[bytes, Key], _History] = WeakValueDictionary()
+        self.backlog = Backlog()
 
     def under_way(self, cluster: bytes, key: Key) -> bool:
+        """Or a removal."""
         return (cluster, key) in self._queues
 
-    def claim(self, cluster: bytes, key: Key) -> Turn | None:
+    def since_now(self, cluster: bytes, key: Key) -> Callable[[], bool]:
         """
-        A turn for whoever cannot wait until an upload ends, but does not take
-        long: a removal.  Where there is none to be had, the upload is told.
+        To be asked later whether an answer from now on is still to be believed:
+        nobody has been at it, neither uploading nor removing.
         """
-        what = cluster, key
-        queue = self._queues.get(what)
-        if queue is not None:
-            queue.now.disturbed = True
-            return None
-        turn = Turn(self, what)
-        self._queues[what] = _Queue(turn)
-        return turn
+        history = self._histories.setdefault((cluster, key), _History())
+        begun, at_once = history.begun, self.under_way(cluster, key)
+        return lambda: not at_once and history.begun == begun
+
+    def claim(self, cluster: bytes, key: Key) -> Claim:
+        """For a removal; to be ended."""
+        return Claim(self, (cluster, key))
 
     async def turn(self, cluster: bytes, key: Key, seconds: float) -> Turn:
         """Raises `Refused` when others upload it for longer than ``seconds``."""
-        what = cluster, key
-        queue = self._queues.get(what)
-        if queue is None:
-            turn = Turn(self, what)
-            self._queues[what] = _Queue(turn)
-            return turn
+        queue = self._queue((cluster, key))
+        if not queue.in_use:
+            return queue.begin()
         mine: Deferred[None] = Deferred()
         queue.waiting.append(mine)
         timer = self._clock.callLater(seconds, _too_long, mine)
@@ -78,15 +136,18 @@ class Uploads:
         finally:
             if timer.active():
                 timer.cancel()
-        queue.now = Turn(self, what)
-        return queue.now
+        return queue.begin()
 
-    def _next(self, what: tuple[bytes, Key]) -> None:
-        queue = self._queues[what]
-        if queue.waiting:
-            queue.waiting.popleft().callback(None)
-        else:
-            del self._queues[what]
+    def _queue(self, what: tuple[bytes, Key]) -> _Queue:
+        if what not in self._queues:
+            history = self._histories.get(what)
+            if history is not None:
+                history.begun += 1
+            self._queues[what] = _Queue(lambda: self._over(what))
+        return self._queues[what]
+
+    def _over(self, what: tuple[bytes, Key]) -> None:
+        del self._queues[what]
 
 
 def _too_long(mine: Deferred[None]) -> None:

@@ -59,7 +59,7 @@ class ClusterWriter:
         self._total = self.offset = min(branch.writer.offset for branch in branches)
         _share_checks([branch.writer for branch in branches])
         self._lanes = [self._lane(branch) for branch in branches]
-        self._tee = tee(parts.errands.clock, self._lanes, parts.limits.backlog)
+        self._tee = tee(parts.errands.clock, self._lanes, parts.limits, parts.uploads.backlog)
         self.sink: Sink = self._tee
         if len(branches) == 1 and isinstance(branches[0].writer.sink, FileSink):
             self.sink = branches[0].writer.sink  # bytes go there without a detour
@@ -91,7 +91,8 @@ class ClusterWriter:
                 lane.end(Unavailable("the upload was given up"))
             branches, self._branches = self._branches, ()
             await close_all(self._parts, branches)
-            await self._record()
+            if not self._turn.disturbed:
+                await self._record()
         finally:
             self._turn.end()
 
@@ -106,7 +107,8 @@ class ClusterWriter:
                 await self._finish_one(branch, act)
 
         await self._parts.errands.each(len(both), both, finish)
-        if self._turn.disturbed:
+        while self._turn.disturbed:
+            self._turn.disturbed = False
             await self._look_again()
         await self._record()
         ok = self._taken or bool(self._have)
@@ -131,21 +133,23 @@ class ClusterWriter:
 
     async def _look_again(self) -> None:
         """Somebody has removed it meanwhile: who has it still?"""
+        unrecorded, self._unrecorded = self._unrecorded, frozenset()  # whoever calls this off does not know
         there: set[bytes] = set()
+        self._taken = False
 
         async def look(branch: Branch) -> None:
             seconds = self._parts.limits.for_answer(branch.member.node)
             present = branch.member.store.present(self._key)
             try:
                 if await self._parts.errands.within(seconds, present, "it has not answered"):
-                    there.add(branch.member.node.uuid)
+                    there.update(branch.member.took(Outcome(True)))
+                    self._taken = True
             except (Refused, Unavailable):
                 pass
 
         await self._parts.errands.each(max(1, len(self._branches)), self._branches, look)
         self._have &= there
-        self._unrecorded &= there
-        self._taken = bool(self._have)
+        self._unrecorded = unrecorded & there
 
     def _left_out(self, member: Member, reason: str) -> None:
         self._failed.append((member.name, reason))

@@ -73,8 +73,13 @@ class TlsLoan:
         end = time.monotonic() + TURN_S
         moved = 0
         while moved < most:
-            if self._chunk is None and not self._load(file, offset + moved, most - moved):
-                return moved, Turn.ENDED
+            try:
+                if self._chunk is None and not self._load(file, offset + moved, most - moved):
+                    return moved, Turn.ENDED
+            except OSError:
+                if moved:
+                    break  # what has gone is to be counted; the next turn fails at once
+                raise
             count = self._send_chunk()
             if not count and not self._wait(moved, end):
                 return moved, Turn.IDLE

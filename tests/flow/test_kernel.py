@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from types import SimpleNamespace
@@ -72,3 +73,19 @@ class Turns(SynchronousTestCase):
         self.waits.clear()
         self.assertEqual((0, Turn.IDLE), outlet.send(self.file.fileno(), moved, 1 << 20))
         self.assertEqual([], self.waits)
+
+    def test_what_went_before_the_disk_failed_is_counted(self) -> None:
+        """Or whoever goes on from elsewhere would send it again."""
+        self.file.truncate(4 << 20)
+        steps: list[int | OSError] = [1000, OSError(errno.EIO, "broken"), OSError(errno.EIO, "broken")]
+
+        def splice(*_: object, **__: object) -> int:
+            step = steps.pop(0)
+            if isinstance(step, OSError):
+                raise step
+            return step
+
+        self.patch(os, "splice", splice)
+        outlet = Descriptor(self.outlet)
+        self.assertEqual((1000, Turn.OVER), outlet.send(self.file.fileno(), 0, 4 << 20))
+        self.assertRaises(OSError, outlet.send, self.file.fileno(), 1000, 4 << 20)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.router.clusters import is_cluster
 from annexd.router.knowledge import LOGS, Knowledge, Proxied, Trust, cluster_log_with, proxy_log_with
 from tests.support.annex import Machine
 
@@ -43,7 +44,7 @@ class Logs(SynchronousTestCase):
         known = Knowledge.from_logs(self._logs())
         gateway, cluster = self.machine.uuid(self.gateway), self._cluster()
         self.assertEqual(known.clusters, {cluster: set(self.nodes)})
-        self.assertTrue(known.is_cluster_uuid(cluster))
+        self.assertTrue(is_cluster(cluster))
         called = {(self.nodes[0], b"n1"), (self.nodes[1], b"n2"), (cluster, b"mine")}
         self.assertEqual({(each.uuid, each.name) for each in known.proxies[gateway]}, called)
         self.assertEqual(known.preferred, {self.nodes[0]: b"include=*.a  or (copies=2)"})

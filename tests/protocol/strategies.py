@@ -9,7 +9,7 @@ from annexd.protocol import messages as m
 from annexd.protocol.codec import SERVICES
 from annexd.protocol.keys import Key
 
-quick = settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 """For properties that are looked at with each run of the unit tests."""
 
 numbers = st.integers(0, 2**63 - 1)

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -142,7 +142,6 @@ class Whatever(SynchronousTestCase):
             if news:
                 self.assertEqual(news[-1], here, node.name)
 
-    @settings(max_examples=120, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5), st.integers(1, 400), st.integers(0, 2000))
     def test_upload(self, fates: list[Fate], piece: int, backlog: int) -> None:
         scene = self.make(fates)
@@ -165,7 +164,6 @@ class Whatever(SynchronousTestCase):
         """Whether it could say that it has the content."""
         return "write" not in node.faults.frozen and "write" not in node.faults.refusing
 
-    @settings(max_examples=120, deadline=None)
     @given(
         st.lists(_fates, min_size=1, max_size=4),
         st.sets(st.integers(0, 3)),
@@ -197,7 +195,6 @@ class Whatever(SynchronousTestCase):
             case _:
                 return cluster.remove(KEY)
 
-    @settings(max_examples=80, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5), st.integers(1, 400))
     def test_download(self, fates: list[Fate], piece: int) -> None:
         scene = self.make(fates)
@@ -212,7 +209,6 @@ class Whatever(SynchronousTestCase):
             assert isinstance(got, tuple)
             self.assertEqual(got[0], CONTENT)
 
-    @settings(max_examples=80, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5))
     def test_question(self, fates: list[Fate]) -> None:
         scene = self.make(fates)
@@ -225,7 +221,6 @@ class Whatever(SynchronousTestCase):
         else:
             self.assertEqual(answer, any(fate.has_it and fate.fault != "present" for fate in fates))
 
-    @settings(max_examples=80, deadline=None)
     @given(st.lists(_fates, min_size=1, max_size=5))
     def test_removal(self, fates: list[Fate]) -> None:
         scene = self.make(fates)

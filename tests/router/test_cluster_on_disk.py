@@ -15,7 +15,7 @@ from annexd.flow.workers import InlineWorkers
 from annexd.node import Condition
 from annexd.repo.local import Repository
 from annexd.router.errands import Errands
-from annexd.router.fanout import Lane, Tee
+from annexd.router.fanout import Backlog, Lane, Tee
 from annexd.router.limits import Limits
 from annexd.store import Caller, Outcome, Store
 from tests.support.clusters import KEY, Scene, upload
@@ -149,7 +149,7 @@ class Disks(SynchronousTestCase):
 
     def test_pieces_go_together(self) -> None:
         lane, sink = self.lane(slow=True)
-        tee = Tee(self.clock, [lane], 1 << 20)
+        tee = Tee(self.clock, [lane], Limits(), Backlog())
         for at in range(0, 1000, 100):
             self.assertTrue(Running(self.clock, tee.write(CONTENT[at : at + 100])).over)
         settling = Running(self.clock, tee.settle())
@@ -162,7 +162,7 @@ class Disks(SynchronousTestCase):
 
     def test_each_from_its_own_offset(self) -> None:
         both = [self.lane(), self.lane(ahead=350)]
-        tee = Tee(self.clock, [lane for lane, _ in both], 1 << 20)
+        tee = Tee(self.clock, [lane for lane, _ in both], Limits(), Backlog())
         for at in range(0, len(CONTENT), 100):
             self.assertTrue(Running(self.clock, tee.write(CONTENT[at : at + 100])).over)
         for _, sink in both:
@@ -170,7 +170,7 @@ class Disks(SynchronousTestCase):
 
     def test_a_disk_that_hangs(self) -> None:
         (slow, _), (quick, sink) = self.lane(slow=True), self.lane()
-        tee = Tee(self.clock, [slow, quick], 150)
+        tee = Tee(self.clock, [slow, quick], Limits(backlog=150), Backlog())
         Running(self.clock, tee.write(CONTENT[:100])).value()
         held_up = Running(self.clock, tee.write(CONTENT[100:200]))
         self.assertFalse(held_up.turn(9).over)
@@ -183,7 +183,7 @@ class Disks(SynchronousTestCase):
     def test_a_bug_ends_the_lane_and_is_told(self) -> None:
         (broken, sink), (whole, _) = self.lane(slow=True), self.lane()
         sink.write_blocking = None  # type: ignore[assignment, method-assign]
-        tee = Tee(self.clock, [broken, whole], 0)
+        tee = Tee(self.clock, [broken, whole], Limits(backlog=0), Backlog())
         writing = Running(self.clock, tee.write(CONTENT))
         self.pool.waiting.pop().callback(None)
         writing.turn().value()

@@ -263,6 +263,24 @@ class Failing(ClusterCase):
         self.assertEqual(scene.nodes[1].sent, len(CONTENT))
         self.assertEqual(running.turn(10).value().also, (b"n2",))
 
+    def test_what_is_kept_for_slow_nodes_is_bounded_for_all_uploads_together(self) -> None:
+        scene = self.make(2)
+        frozen, other = scene.nodes
+        frozen.faults.takes = 0
+        frozen.faults.frozen.add("sink")
+        sessions = [scene.session(backlog=1000, backlog_of_all=2500) for _ in range(10)]
+        contents = [bytes([number]) * 1800 for number in range(10)]
+        running = [
+            self.start(upload(session, key_of(content), content, piece=100))
+            for session, content in zip(sessions, contents, strict=True)
+        ]
+        self.assertLessEqual(other.sent, 2500 + 10 * 100)
+        running[0].turn(10)
+        for one in running:
+            self.assertEqual(one.value().also, (b"n2",))
+        self.assertEqual(scene.uploads.backlog.bytes, 0)
+        self.assert_released(*sessions)
+
     def test_a_slow_node_is_waited_for(self) -> None:
         scene = self.make(2)
         scene.nodes[0].faults.slow = scene.clock

@@ -117,13 +117,6 @@ class Clusters(SynchronousTestCase):
         known = _of(cluster=b"3s %s %s\n4s %s %s %s\n9s %s %s\n" % (_C, _A, _C, _B, _A, _A, _B))
         self.assertEqual(known.clusters, {_C: {_A, _B}})
 
-    def test_the_uuid_tells(self) -> None:
-        known = Knowledge()
-        self.assertTrue(known.is_cluster_uuid(_C))
-        self.assertFalse(known.is_cluster_uuid(_A))
-        self.assertFalse(known.is_cluster_uuid(_C.replace(b"-8333", b"-4333")))
-        self.assertFalse(known.is_cluster_uuid(b"ac"))
-
     def test_the_dead_are_no_members(self) -> None:
         known = _of(cluster=b"1s %s %s %s\n" % (_C, _A, _B), trust=b"%s X timestamp=1s\n" % _A)
         self.assertEqual(known.members(_C), {_B})

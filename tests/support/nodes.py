@@ -26,12 +26,15 @@ class Faults:
     """
     ``frozen`` names methods that never answer (``sink``, ``source``,
     ``commit``, ``valid``, ``close`` included), ``refusing`` what others raise.
+    ``held`` are answers that wait for somebody to let them go: after the deed,
+    for ``looked``, ``removed`` and ``committed``, where the other names are those of methods.
     ``takes`` and ``gives`` are bytes after which a sink or a source is frozen,
     or raises what ``refusing`` has for it.
     """
 
     frozen: set[str] = field(default_factory=set)
     refusing: dict[str, Exception] = field(default_factory=dict)
+    held: dict[str, Deferred[None]] = field(default_factory=dict)
     takes: int | None = None
     gives: int | None = None
     slow: Clock | None = None
@@ -40,8 +43,13 @@ class Faults:
     async def meet(self, what: str) -> None:
         if what in self.frozen:
             await Deferred[None]()
+        await self.after(what)
         if what in self.refusing:
             raise self.refusing[what]
+
+    async def after(self, what: str) -> None:
+        if what in self.held:
+            await self.held[what]
 
 
 class FakeNode:
@@ -94,7 +102,9 @@ class _FaultyStore(MemoryStore):
 
     async def present(self, key: Key) -> bool:
         await self._meet("present")
-        return await super().present(key)
+        here = await super().present(key)
+        await self._node.faults.after("looked")
+        return here
 
     async def lock(self, key: Key) -> Lease:
         await self._meet("lock")
@@ -104,6 +114,7 @@ class _FaultyStore(MemoryStore):
         await self._meet("remove")
         self._node.befores.append(before)
         outcome = await super().remove(key, before)
+        await self._node.faults.after("removed")
         return self._node.answers.get("remove", outcome)
 
     async def timestamp(self) -> int:
@@ -175,6 +186,7 @@ class _FaultyWriter:
     async def commit(self, valid: bool) -> Outcome:
         await self._node.faults.meet("commit")
         outcome = await self._writer.commit(valid)
+        await self._node.faults.after("committed")
         return self._node.answers.get("commit", outcome)
 
     async def recheck(self) -> Outcome:

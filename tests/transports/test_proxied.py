@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import struct
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -103,7 +103,6 @@ class Proxied(SynchronousTestCase):
                 reason = str(self.failureResultOf(done, Refused).value)
                 self.assertEqual(reason, "it hung up within the PROXY header")
 
-    @settings(max_examples=200, deadline=None)
     @given(st.one_of(st.binary(max_size=60), st.builds(binary, st.binary(max_size=60), st.integers(0, 255))))
     def test_anything(self, header: bytes) -> None:
         """Read or refused, or more is wanted; and never anything else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -189,6 +190,22 @@ class Out(Case):
         done = self.start(FileSource(self.workers, self.file(BLOB), 0, len(BLOB) + 1), self.wire)
         self.take_until(done)
         self.failureResultOf(done, Refused)
+
+    def test_a_disk_that_fails_half_way(self) -> None:
+        """All that has gone is counted: whoever goes on from elsewhere must not send it again."""
+        whole, reads = os.pread, [100_000]
+
+        def pread(fd: int, count: int, offset: int) -> bytes:
+            if not reads:
+                raise OSError(errno.EIO, "broken")
+            return whole(fd, min(count, reads.pop()), offset)
+
+        self.patch(os, "pread", pread)
+        source = FileSource(self.workers, self.file(BLOB), 0, len(BLOB))
+        done = self.start(source, self.wire)
+        got = self.take_until(done)
+        self.failureResultOf(done, OSError)
+        self.assertEqual((got, source.remaining), (BLOB[:100_000], len(BLOB) - 100_000))
 
     def test_a_reader_that_takes_nothing_is_given_up(self) -> None:
         """What OpenSSL has begun with cannot be finished: nothing else can be said either."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.conch.ssh.common import NS
 from twisted.internet.defer import Deferred
@@ -160,7 +160,6 @@ class Reading(SynchronousTestCase):
             self.link.tell(self.channel, EXTENDED, struct.pack(">L", 1) + NS(bytes(PACKET)))
         self.assertEqual((b"", []), (bytes(sink.heard), self.link.disconnected))
 
-    @settings(max_examples=60)
     @given(st.lists(st.sampled_from(("data", "small", "sleep", "wake", "resume", "tick")), max_size=80))
     def test_any_order(self, acts: list[str]) -> None:
         link = Link()
@@ -277,7 +276,6 @@ class Writing(SynchronousTestCase):
         self.assertRaises(RuntimeError, self.channel.registerProducer, object(), False)
         Producer(self.channel, b"")
 
-    @settings(max_examples=60)
     @given(
         st.lists(
             st.one_of(
