@@ -132,8 +132,7 @@ class Estate:
         if uuid == self.uuid:
             return "this gateway"
         own = [remote.name for remote in self.configured.remotes if remote.uuid == uuid]
-        own += [name for name, cluster in self.configured.clusters.items() if cluster == uuid]
-        names = own or self.names(uuid)
+        names = [*own, *self._clusters_called(uuid)] or self.names(uuid)
         if names:
             return min(names, key=rank)
         return (self.knowledge.descriptions.get(uuid) or uuid).decode("utf-8", "replace")
@@ -179,6 +178,17 @@ class Estate:
         return tuple(
             os.fsdecode(one.name) for one in self.knowledge.proxies.get(self.uuid, ()) if one.uuid == uuid
         )
+
+    def ruled_as(self, uuid: bytes) -> tuple[str, ...]:
+        """
+        The names by which rules know it.  For what is our own these are the git
+        config's: whoever may push could give it any other in proxy.log.
+        """
+        own = [remote.name for remote in self.configured.remotes if remote.proxied and remote.uuid == uuid]
+        return (*own, *self._clusters_called(uuid)) or self.names(uuid)
+
+    def _clusters_called(self, uuid: bytes) -> list[str]:
+        return [name for name, cluster in self.configured.clusters.items() if cluster == uuid]
 
     def lists(self, uuid: bytes, name: str) -> bool:
         return name in self.names(uuid)

@@ -116,7 +116,7 @@ class Proxying:
         if not repository.uuid:
             return None
         estate = await self.estate(repository)
-        names = (*estate.names(uuid), uuid.decode("ascii", "backslashreplace"))
+        names = (*estate.ruled_as(uuid), uuid.decode("ascii", "backslashreplace"))
         ours = Caller(repository.uuid, caller.name)  # to the nodes the gateway is the client
         if estate.is_cluster(uuid):
             cluster = self.cluster(estate, repository, uuid, ours)

@@ -108,6 +108,13 @@ class Seats(Gateway):
             self.assertIn(uuid, self.holders())
             self.does(seat.store.close())
 
+    def test_a_push_makes_no_names_that_rules_know(self) -> None:
+        entries = [(N1, b"n1"), (N3, b"n3"), (N3, b"open"), (CLUSTER, b"open")]
+        self.proxy(entries)
+        found = {uuid: self.seat(uuid) for uuid in (N3, CLUSTER)}
+        names = {uuid: seat.names for uuid, seat in found.items() if seat is not None}
+        self.assertEqual(names, {N3: ("n3", N3.decode()), CLUSTER: ("main", CLUSTER.decode())})
+
     def test_whom_nobody_knows(self) -> None:
         self.assertIsNone(self.seat(b"00000000-0000-4000-8000-000000000009"))
         self.assertIsNone(self.seat(b"ac000000-0000-8000-8000-000000000009"))
