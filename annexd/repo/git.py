@@ -32,6 +32,8 @@ Unite = Callable[[bytes, bytes, bytes], bytes]
 _BRANCH = BRANCH.decode("ascii")
 _NOT_ANGLED = re.compile(r"[<>\n\0]")
 _TRIES = 5
+_DEEPEST = 32  # git-annex makes three levels of directories
+_LARGEST = 64 * 1024 * 1024  # bytes of a file on the branch; a log of a million lines is as large
 _MOVED_ON = "old reference value does not match"
 
 
@@ -133,7 +135,7 @@ class Git:
                     return None
                 tree = entry
             blob = _entry(tree, name)
-            return blob.data if isinstance(blob, pygit2.Blob) else None
+            return _read(self._repository, str(blob.id)) if isinstance(blob, pygit2.Blob) else None
 
     # --- objects, by their names in hex ----------------------------------------
 
@@ -145,7 +147,7 @@ class Git:
     def content(self, name: bytes) -> bytes:
         """Of a tree (see `annexd.repo.trees`), or of a file."""
         with _refusing(self.git_dir):
-            return self._repository[name.decode("ascii")].read_raw()
+            return _read(self._repository, name.decode("ascii"))
 
     def checked_in(self, path: bytes) -> bytes | None:
         """What a file of HEAD holds, or a symlink leads to; `None` where there is none."""
@@ -160,7 +162,7 @@ class Git:
                     return None
                 tree = oid.hex()
             mode, oid = trees.cut(self._repository[tree].read_raw()).get(name, (b"", b""))
-            return self._repository[oid.hex()].read_raw() if mode in trees.CONTENT else None
+            return _read(self._repository, oid.hex()) if mode in trees.CONTENT else None
 
     def _head(self) -> bytes | None:
         reference = self._repository.references.get(_BRANCH)
@@ -272,6 +274,7 @@ class _Writing:
     def __init__(self, repository: pygit2.Repository) -> None:
         self._repository = repository
         self.names: list[str] = []
+        self._united: dict[tuple[str, str, int], str] = {}  # a few trees can be a directory of millions
 
     def tree(self, base: str | None, changes: trees.Directory) -> str:
         """The tree ``base`` with these changes; its name."""
@@ -286,19 +289,37 @@ class _Writing:
         return self._write(ObjectType.TREE, trees.joined(entries))
 
     def united(self, ours: str, theirs: str, unite: Unite, path: bytes = b"") -> str:
-        """One tree of two; its name.  What is a file in one and a directory in the other stays ours."""
-        entries, others = (trees.cut(self._repository[name].read_raw()) for name in (ours, theirs))
+        """
+        One tree of two; its name.  What is a file in one and a directory in
+        the other stays ours.  Raises `Refused` for what cannot be a git-annex branch.
+        """
+        depth = path.count(b"/")
+        known = self._united.get((ours, theirs, depth))
+        if known is None:
+            if depth > _DEEPEST:
+                raise Refused("a git-annex branch has come whose directories are nested without end")
+            known = self._write(ObjectType.TREE, trees.joined(self._entries(ours, theirs, unite, path)))
+            self._united[ours, theirs, depth] = known
+        return known
+
+    def _entries(self, ours: str, theirs: str, unite: Unite, path: bytes) -> trees.Entries:
+        entries, others = (trees.cut(self._content(name)) for name in (ours, theirs))
         for name, (mode, oid) in others.items():
             known_mode, known = entries.setdefault(name, (mode, oid))
             if known == oid or mode != known_mode:
                 continue
             if mode == trees.TREE:
                 new = self.united(known.hex(), oid.hex(), unite, path + name + b"/")
-            else:
-                contents = (self._repository[one.hex()].read_raw() for one in (known, oid))
+            elif mode in trees.CONTENT:
+                contents = (self._content(one.hex()) for one in (known, oid))
                 new = self._write(ObjectType.BLOB, unite(path + name, *contents))
+            else:
+                continue
             entries[name] = mode, bytes.fromhex(new)
-        return self._write(ObjectType.TREE, trees.joined(entries))
+        return entries
+
+    def _content(self, name: str) -> bytes:
+        return _read(self._repository, name)
 
     def _write(self, kind: ObjectType, content: bytes) -> str:
         for _ in range(_TRIES):
@@ -325,6 +346,14 @@ def _refusing(git_dir: bytes) -> Iterator[None]:
         raise Refused(f"the git repository {where} cannot be used: {reason}") from error
     except (KeyError, OSError) as error:
         raise Refused(f"the git repository {os.fsdecode(git_dir)} cannot be used: {error}") from error
+
+
+def _read(repository: pygit2.Repository, name: str) -> bytes:
+    """Of an object; who can push can also push what is larger than our memory."""
+    size = repository.odb.read_header(name)[1]
+    if size > _LARGEST:
+        raise Refused(f"the git object {name} is too large to be a part of a git-annex branch: {size} bytes")
+    return repository[name].read_raw()
 
 
 def _entry(tree: pygit2.Tree, name: bytes) -> pygit2.Object | None:

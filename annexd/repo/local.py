@@ -68,6 +68,7 @@ class Repository:
         self.workers = workers
         self.clocks = clocks
         self._fsync = fsync
+        self._unmerged = ""
         self.ledger = Ledger(parts.branch, self._commit, workers.disk, clock)
         self.sweeper = Sweeper(clock, workers.disk, lambda path: self.parts.locks.finish(path))
         self.changing = Changing(self.ledger, workers, git_annex, clocks, fsync, self.sweeper)
@@ -166,9 +167,19 @@ class Repository:
         return await self.ledger.run(self.git.refs)
 
     async def take_in(self) -> bool:
-        """Merge what others have pushed, or git has fetched, of the git-annex branch; was there anything?"""
-        with refusing():
-            return await self.ledger.run(self.parts.branch.merge)
+        """
+        Merge what others have pushed, or git has fetched, of the git-annex
+        branch; was there anything?  What cannot be merged is no reason not to
+        go on with what is known.
+        """
+        try:
+            with refusing():
+                return await self.ledger.run(self.parts.branch.merge)
+        except Refused as error:
+            if str(error) != self._unmerged:
+                self._unmerged = str(error)
+                _log.warn("{name}: not merged: {reason}", name=self.git_dir, reason=str(error))
+            return False
 
     async def flush(self) -> None:
         """Commit the journal now, and leave nothing behind that is to be tidied up."""

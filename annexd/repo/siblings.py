@@ -34,12 +34,21 @@ def unmerged(git: Git, layout: Layout) -> tuple[bytes, ...]:
         and name.startswith((b"refs/heads/", b"refs/remotes/"))
     }
     ignored = set(_NAME.findall(read_small(os.path.join(layout.annex, b"ignoredrefs")) or b""))
-    return tuple(c for c in found if c not in ignored and not (ours and git.contains(ours, c)))
+    return tuple(c for c in found if c not in ignored and not (ours and _has(git, ours, c)))
+
+
+def _has(git: Git, ours: bytes, commit: bytes) -> bool:
+    """What is no commit, or is not there, is left for `merge` to complain of."""
+    try:
+        return git.contains(ours, commit)
+    except Refused:
+        return False
 
 
 def merge(git: Git, theirs: bytes, ours: bytes | None) -> Commit | None:
     """Where the branch is to be, so that it says what both say; `None` when it does so already."""
     if ours is None or git.contains(theirs, ours):
+        git.tree_of(theirs)  # must be there
         return Commit(theirs, ())
     if git.contains(ours, theirs):
         return None

@@ -115,6 +115,13 @@ class Seats(Gateway):
         names = {uuid: seat.names for uuid, seat in found.items() if seat is not None}
         self.assertEqual(names, {N3: ("n3", N3.decode()), CLUSTER: ("main", CLUSTER.decode())})
 
+    def test_what_cannot_be_merged_keeps_nobody_out(self) -> None:
+        path = os.path.join(self.git_dir, b"refs/heads/synced/git-annex")
+        os.makedirs(os.path.dirname(path))
+        with open(path, "w") as file:
+            file.write("1234567890" * 4 + "\n")
+        self.assertIsNotNone(self.seat(N3))
+
     def test_whom_nobody_knows(self) -> None:
         self.assertIsNone(self.seat(b"00000000-0000-4000-8000-000000000009"))
         self.assertIsNone(self.seat(b"ac000000-0000-8000-8000-000000000009"))
