@@ -163,7 +163,7 @@ class HostileTests(Siblings):
     def test_directories_without_end(self) -> None:
         for content in (b"1", b"2"):
             oid, mode = self.object(ObjectType.BLOB, content), trees.FILE
-            for _ in range(5000):
+            for _ in range(1100):
                 oid, mode = self.tree(d=(mode, oid)), trees.TREE
             self.pushed(oid, f"refs/heads/a{content.decode()}/git-annex")
         self.fails_alone()
