@@ -100,7 +100,8 @@ def _location_logs(git: Git, head: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _directories(git: Git, tree: bytes) -> list[bytes]:
     """Each once: no two have the same keys, but a few trees can be made to stand for millions."""
     entries = trees.cut(git.content(tree)).values()
-    return [oid.hex().encode("ascii") for oid in dict.fromkeys(o for mode, o in entries if mode == trees.TREE)]
+    found = dict.fromkeys(oid for mode, oid in entries if mode == trees.TREE)
+    return [oid.hex().encode("ascii") for oid in found]
 
 
 def _key(log_name: bytes) -> Key | None:
