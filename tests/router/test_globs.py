@@ -71,9 +71,7 @@ class GlobTests(SynchronousTestCase):
         self._differ(("*a*a*a*a*a*a*b", "a" * 30_000), ("/" * 30 + "b", "/" * 2_000))
         self._match(("*a*a*a*a*a*a*", "a" * 30_000), ("/" * 30, "/" * 2_000))
 
-    @given(
-        st.text("ab-[]!^*?/.\\:<'>+\n", max_size=9), st.text("abB/\\.+*<-\n", max_size=8), st.booleans()
-    )
+    @given(st.text("ab-[]!^*?/.\\:<'>+\n", max_size=9), st.text("abB/\\.+*<-\n", max_size=8), st.booleans())
     def test_both_ways_to_match_are_one(self, glob: str, text: str, files: bool) -> None:
         try:
             found = compiled(glob, files)
