@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
+from annexd.app.charts import Chart, here_of
 from annexd.app.fullness import Fullness
 from annexd.app.unusable import Unusable
 from annexd.errors import Refused
@@ -21,13 +22,13 @@ from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.configured import Configured, Remote
-from annexd.router.inference import Entries, infer, rank
+from annexd.router.inference import rank
 from annexd.router.knowledge import LOGS, Knowledge, is_cluster_uuid
 from annexd.router.metadata import current
 from annexd.router.ports import Way, Wish
 from annexd.router.preferred import Judge, Question
-from annexd.router.routes import Branch, Plan, Routes
-from annexd.router.topology import Attached, Here, Neighbour, Network
+from annexd.router.routes import Branch, Plan
+from annexd.router.topology import Here
 from annexd.router.uploads import Uploads
 from annexd.router.weights import Quality, Weights
 
@@ -46,14 +47,12 @@ class Estate:
 
     def __init__(self, uuid: bytes, clock: Any, make: MakeNode) -> None:
         self.uuid = uuid
-        self.configured = Configured()
-        self.knowledge = Knowledge.from_logs({})
-        self.routes = Routes(Network(Here(uuid), {}, {}))
-        self._judge: Judge | None = None
+        self.uploads = Uploads(clock)
         self.fullness = Fullness(clock)
         self.asks_for_sizes = False
         self.asks_for_metadata = False
-        self.uploads = Uploads(clock)
+        self._chart = Chart.empty(uuid)
+        self._judge: Judge | None = None
         self._clock = clock
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}
@@ -62,6 +61,14 @@ class Estate:
         self._read_at = float("-inf")
 
     # --- what there is ---------------------------------------------------------
+
+    @property
+    def configured(self) -> Configured:
+        return self._chart.configured
+
+    @property
+    def knowledge(self) -> Knowledge:
+        return self._chart.knowledge
 
     def forget(self) -> None:
         """What was read a moment ago has been changed since."""
@@ -74,54 +81,31 @@ class Estate:
             return
         self._read_at = self._clock.seconds()
         whereabouts = Whereabouts(repository)
+        configured = self.configured
         if stamp != self._stamp:
-            self.configured = Configured.of(await whereabouts.config())
-        if self.configured.is_gateway:
+            configured = Configured.of(await whereabouts.config())
+        texts: Mapping[bytes, bytes] = {}
+        if configured.is_gateway:
             await repository.take_in()
-        texts = await whereabouts.texts(LOGS)
+            texts = await whereabouts.texts(LOGS)
         if stamp != self._stamp or texts != self._texts:
+            chart = await repository.workers.bulk.run(Chart.drawn, self.uuid, configured, texts)
             self._stamp, self._texts = stamp, texts
-            self.knowledge = Knowledge.from_logs(texts)
-            self._judge = None
-            expressions = b"".join(texts[name] for name in _EXPRESSIONS)
-            self.asks_for_metadata = _METADATA in expressions
-            self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
-            self._draw()
+            self._use(chart)
 
-    def _draw(self) -> None:
-        """The network, from what is known now."""
-        knowledge = self.knowledge
-        members = {uuid: knowledge.members(uuid) for uuid in knowledge.clusters}
-        here = self._here(lambda remote: self.lists(remote.uuid, remote.name))
-        self.routes = Routes(infer(here, entries_of(knowledge), members))
+    def _use(self, chart: Chart) -> None:
+        self._chart = chart
+        self._judge = None
+        expressions = b"".join(self._texts.get(name, b"") for name in _EXPRESSIONS)
+        self.asks_for_metadata = _METADATA in expressions
+        self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
         used = set(self.configured.remotes)
         for key in [key for key in self._nodes if key[0] not in used]:
             self._nodes.pop(key).close()
 
     def intended(self) -> Here:
         """This gateway as the git config has it, whether proxy.log says so yet or not."""
-        return self._here(lambda remote: True)
-
-    def _here(self, usable: Callable[[Remote], bool]) -> Here:
-        clusters = {uuid: name for name, uuid in self.configured.clusters.items()}
-        attached = tuple(
-            Attached(
-                remote.uuid,
-                remote.name,
-                remote.cost,
-                frozenset(uuid for uuid, name in clusters.items() if name in remote.node_of),
-            )
-            for remote in self.configured.remotes
-            if remote.proxied and usable(remote)
-        )
-        return Here(self.uuid, attached, self._neighbours(), clusters)
-
-    def _neighbours(self) -> tuple[Neighbour, ...]:
-        return tuple(
-            Neighbour(remote.uuid, remote.name, remote.cost, remote.gateway_of)
-            for remote in self.configured.remotes
-            if remote.gateway_of
-        )
+        return here_of(self.uuid, self.configured, lambda remote: True)
 
     def neighbours(self) -> tuple[str, ...]:
         """The remotes that are other gateways of our clusters."""
@@ -190,9 +174,6 @@ class Estate:
     def _clusters_called(self, uuid: bytes) -> list[str]:
         return [name for name, cluster in self.configured.clusters.items() if cluster == uuid]
 
-    def lists(self, uuid: bytes, name: str) -> bool:
-        return name in self.names(uuid)
-
     def is_cluster(self, uuid: bytes) -> bool:
         """Whether it is a cluster that this gateway serves, by its config and by the branch."""
         return is_cluster_uuid(uuid) and uuid in self.configured.clusters.values() and bool(self.names(uuid))
@@ -201,7 +182,7 @@ class Estate:
         """To one repository by itself; `None` where none is configured."""
         if not self.names(uuid):
             return None
-        ways = self._ways(self.routes.path_to(uuid, (), self.weights()), lambda branch: uuid)
+        ways = self._ways(self._chart.routes.path_to(uuid, (), self.weights()), lambda branch: uuid)
         return ways[0] if ways else None
 
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
@@ -210,7 +191,7 @@ class Estate:
         return self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
-        return self.routes.plan(cluster, bypass, self.weights())
+        return self._chart.routes.plan(cluster, bypass, self.weights())
 
     def _ways(self, plan: Plan, asked: Callable[[Branch], bytes]) -> list[Way]:
         remotes = {remote.name: remote for remote in self.configured.remotes}
@@ -248,14 +229,6 @@ class Estate:
             if former is None or (quality.up and not former.up):
                 qualities[remote.name] = quality
         return Weights(qualities)
-
-
-def entries_of(knowledge: Knowledge) -> Entries:
-    """proxy.log, as those read it who infer from it."""
-    return {
-        gateway: [(one.uuid, os.fsdecode(one.name)) for one in proxied]
-        for gateway, proxied in knowledge.proxies.items()
-    }
 
 
 class EstateWishes:

@@ -83,11 +83,20 @@ class Proxying:
             estate = Estate(repository.uuid, self._reactor, self._nodes.of(repository))
             self._estates[repository.git_dir] = estate
         await estate.refresh(repository)
+        if not estate.configured.is_gateway:
+            self._forget(repository.git_dir, estate)
+            return estate
         if estate.asks_for_sizes:
             await self._count(repository.git_dir, estate)
         if self._settings().exchange and estate.neighbours():
             self._exchange(repository.git_dir, estate)
         return estate
+
+    def _forget(self, git_dir: bytes, estate: Estate) -> None:
+        """Of thousands of repositories few are gateways."""
+        if self._estates.get(git_dir) is estate:
+            del self._estates[git_dir]
+        estate.close()
 
     async def _count(self, git_dir: bytes, estate: Estate) -> None:
         """The first one to ask waits for an open repository, and nobody for the result."""

@@ -165,6 +165,46 @@ class Seats(Gateway):
         self.assertIs(self.does(alone.store.present(KEY)), False)
 
 
+class Changing(Gateway):
+    """The git config changes while there are sessions."""
+
+    def rewrite(self, old: str, new: str) -> None:
+        path = os.path.join(self.git_dir, b"config")
+        with open(path) as file:
+            text = file.read()
+        self.assertIn(old, text)
+        with open(path, "w") as file:
+            file.write(text.replace(old, new))
+
+    def test_a_session_while_it_is_read(self) -> None:
+        seat = self.seat(CLUSTER)
+        assert seat is not None
+        self.rewrite('[remote "n2"]', '[remote "another"]')
+        repository = self.repository()
+        estate = self.proxying.estates[self.git_dir]
+        seen: list[set[bytes]] = []
+
+        async def take_in() -> bool:
+            seen.append({uuid for way in estate.ways(CLUSTER, ()) for uuid in way.reaches})
+            return False
+
+        self.patch(repository, "take_in", take_in)
+        self.clock.advance(2)
+        self.does(self.proxying.estate(repository))
+        self.assertEqual(seen, [{N1, N2}])
+        self.assertEqual([way.node.name for way in estate.ways(CLUSTER, ())], ["n1"])
+
+    def test_what_is_no_gateway_is_not_kept(self) -> None:
+        self.assertIsNotNone(self.seat(N3))
+        self.assertIn(self.git_dir, self.proxying.estates)
+        self.rewrite("annex-proxy", "annex-noproxy")
+        self.rewrite("annex-cluster-node", "annex-no-cluster-node")
+        self.rewrite("main = ac", "main = ")
+        self.rewrite("\tmain", "#")
+        self.assertIsNone(self.seat(N3))
+        self.assertNotIn(self.git_dir, self.proxying.estates)
+
+
 class Preferred(Gateway):
     """Which nodes of the cluster get a key."""
 
