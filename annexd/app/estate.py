@@ -209,7 +209,8 @@ class Estate:
         return known
 
     def close(self) -> None:
-        """End all connections."""
+        """End all connections, and what counts."""
+        self.fullness.call_off()
         for node in self._nodes.values():
             node.close()
         self._nodes.clear()

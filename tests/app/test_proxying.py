@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.app.exchange import Exchange
 from annexd.app.hosting import Seat
 from annexd.app.node_settings import NodeSettings
 from annexd.app.nodes import Nodes
@@ -47,7 +48,8 @@ class Gateway(SynchronousTestCase):
         served = [Served(os.fsencode(self.top), nested=True)]
         self.directory = Directory(self.clock, InlineWorkers().disk, self.open, served)
         nodes = Nodes(self.clock, self.directory, NodeSettings, {"HOME": self.top})
-        self.proxying = Proxying(self.clock, self.directory, nodes, NodeSettings, {})
+        self.settings = NodeSettings()
+        self.proxying = Proxying(self.clock, self.directory, nodes, lambda: self.settings, {})
 
     def append(self, text: str) -> None:
         with open(os.path.join(self.git_dir, b"config"), "a") as file:
@@ -193,6 +195,24 @@ class Changing(Gateway):
         self.does(self.proxying.estate(repository))
         self.assertEqual(seen, [{N1, N2}])
         self.assertEqual([way.node.name for way in estate.ways(CLUSTER, ())], ["n1"])
+
+    def test_exchanges_end_when_they_are_switched_off(self) -> None:
+        begun: list[Deferred[None]] = []
+
+        async def start(exchange: Exchange) -> None:
+            begun.append(Deferred())
+            await begun[-1]
+
+        self.patch(Exchange, "_run", start)
+        self.configure("n4", N3, f"annex-cluster-gateway = {CLUSTER.decode()}")
+        self.seat(N3)
+        self.proxying.reload()
+        self.assertFalse(begun[0].called)
+        self.settings = NodeSettings(exchange=False)
+        self.proxying.reload()
+        self.assertTrue(begun[0].called)
+        self.seat(N3)
+        self.assertEqual(len(begun), 1)
 
     def test_what_is_no_gateway_is_not_kept(self) -> None:
         self.assertIsNotNone(self.seat(N3))
