@@ -104,6 +104,7 @@ class Proxying:
             ours,
             self._reactor,
             limits=self.limits,
+            members=estate.knowledge.members(uuid),
         )
         return Seat(node, names)
 
