@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from annexd.sessions.wire import Wire
 
 _LONGEST_PATH = 107 - 17
 """Of a unix socket, with the suffix under which ssh makes it."""
+
+_PLAIN = re.compile(rb"[A-Za-z0-9-]+")
 
 _MOST_MASTERS = 16
 """To one host."""
@@ -161,8 +164,9 @@ class SshDialer:
 
 
 def command_line(shell: bytes, path: bytes, uuid: bytes, own_uuid: bytes) -> bytes:
-    """As stock clients write it: forced commands read it."""
-    return b"%b 'p2pstdio' %b %b --uuid %b" % (shell, quoted(path), quoted(own_uuid), uuid)
+    """As stock clients write it: forced commands read it.  They do not quote UUIDs, which may come from others."""
+    safe = uuid if _PLAIN.fullmatch(uuid) else quoted(uuid)
+    return b"%b 'p2pstdio' %b %b --uuid %b" % (shell, quoted(path), quoted(own_uuid), safe)
 
 
 def quoted(word: bytes) -> bytes:

@@ -117,6 +117,19 @@ class Seats(Gateway):
         names = {uuid: seat.names for uuid, seat in found.items() if seat is not None}
         self.assertEqual(names, {N3: ("n3", N3.decode()), CLUSTER: ("main", CLUSTER.decode())})
 
+    def test_what_is_behind_a_gateway_has_the_uuid_of_a_repository(self) -> None:
+        """It becomes a part of a command there."""
+        self.settings = NodeSettings(exchange=False)
+        gateway, good, bad = (b"00000000-0000-4000-8000-00000000000%d" % n for n in (7, 8, 9))
+        bad = b"x;id>/tmp/x;"
+        self.configure("gw2", gateway, f"annex-cluster-gateway = {CLUSTER.decode()}", "ssh://host/path")
+        ours = b"100s %b %b:n1 %b:main %b:gw2-good %b:gw2-bad\n" % (UUID, N1, CLUSTER, good, bad)
+        theirs = b"100s %b %b:main %b:good %b:bad\n" % (gateway, CLUSTER, good, bad)
+        self.commit({b"proxy.log": ours + theirs})
+        self.assertIsNotNone(self.seat(good))
+        self.assertIsNone(self.seat(bad))
+        self.does(self.proxying.stop())
+
     def test_what_cannot_be_merged_keeps_nobody_out(self) -> None:
         path = os.path.join(self.git_dir, b"refs/heads/synced/git-annex")
         os.makedirs(os.path.dirname(path))
