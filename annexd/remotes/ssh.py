@@ -164,7 +164,7 @@ class SshDialer:
 
 
 def command_line(shell: bytes, path: bytes, uuid: bytes, own_uuid: bytes) -> bytes:
-    """As stock clients write it: forced commands read it.  They do not quote UUIDs, which may come from others."""
+    """As stock clients write it, who do not quote UUIDs: forced commands read it."""
     safe = uuid if _PLAIN.fullmatch(uuid) else quoted(uuid)
     return b"%b 'p2pstdio' %b %b --uuid %b" % (shell, quoted(path), quoted(own_uuid), safe)
 

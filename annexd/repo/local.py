@@ -60,8 +60,10 @@ class Repository:
         open_watch: OpenWatch,
         fsync: bool,
         clocks: Clocks,
+        work_tree: bytes | None = None,
     ) -> None:
         self.git_dir = git.git_dir
+        self.work_tree = work_tree
         self.git = git
         self.git_annex = git_annex
         self.parts = parts
@@ -97,15 +99,15 @@ class Repository:
         """
         git = Git(git_dir)
 
-        def read() -> tuple[Parts, GitAnnex]:
+        def read() -> tuple[Parts, bytes | None]:
             work_tree = git.work_tree
             pointers = None if work_tree is None else Pointers(git_dir, work_tree)
-            parts = assemble(git, pointers, fsync=fsync, clocks=clocks)
-            return parts, GitAnnex(git_dir, work_tree, program)
+            return assemble(git, pointers, fsync=fsync, clocks=clocks), work_tree
 
         with refusing():
-            parts, git_annex = await workers.disk.run(read)
-        repository = cls(git, parts, workers, clock, git_annex, open_watch, fsync, clocks)
+            parts, work_tree = await workers.disk.run(read)
+        git_annex = GitAnnex(git_dir, work_tree, program)
+        repository = cls(git, parts, workers, clock, git_annex, open_watch, fsync, clocks, work_tree)
         if parts.unchangeable is None:
             await repository._make_up_for_kills()
         return repository

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ class OverTls(TlsScene, TestCase):
         return Address(**{**words, "label": "served", **changes})
 
     def tls(self, address: Address, secret: str) -> Dialer:
-        return TlsDialer(self.reactor, address, trust(address), Auth(b"gateway", secret.encode()))
+
+        async def context() -> ssl.SSLContext:
+            return trust(address)
+
+        return TlsDialer(self.reactor, address, context, Auth(b"gateway", secret.encode()))
 
     def new_node(self, dialer: Dialer, uuid: bytes | None = None) -> PeerNode:
         link = Link("far", uuid or self.uuid, dialer, self.reactor, patience=PATIENCE)
