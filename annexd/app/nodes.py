@@ -17,7 +17,7 @@ from annexd.errors import ConfigError, Unavailable
 from annexd.node import Node
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Dialer
-from annexd.remotes.helper import HelperDialer
+from annexd.remotes.helper import HelperDialer, Helpers
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
 from annexd.remotes.ssh import SshDialer, SshHosts
@@ -57,6 +57,7 @@ class Nodes:
         self._settings = settings
         self._environ = environ
         self._hosts: SshHosts | None = None
+        self._helpers = Helpers()
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
@@ -69,7 +70,8 @@ class Nodes:
         return make
 
     async def close(self) -> None:
-        """End what connections have in common; the nodes themselves are closed."""
+        """End what connections have in common, and all programs; the nodes themselves are closed."""
+        await self._helpers.close()
         if self._hosts is not None:
             await self._hosts.close()
 
@@ -120,7 +122,7 @@ class Nodes:
             raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
         auth = Auth(gateway.uuid, token)
         if place.network != "annexd":
-            return HelperDialer(self._reactor, place, auth, self._environ)
+            return HelperDialer(self._reactor, place, auth, self._environ, self._helpers)
         try:
             address = parse(place.address)
         except AddressError as error:

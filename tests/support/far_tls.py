@@ -43,9 +43,9 @@ class OverTls(TlsScene, TestCase):
         self.node = self.new_node(self.dialer())
 
     def dialer(self) -> Dialer:
-        return self.tls(self.where(), self.secret)
+        return self.tls(self.far_address(), self.secret)
 
-    def where(self, **changes: Any) -> Address:
+    def far_address(self, **changes: Any) -> Address:
         words = {"host": "127.0.0.1", "port": self.port, "sha256": own_fingerprint(str(self.state))}
         return Address(**{**words, "label": "served", **changes})
 
