@@ -20,6 +20,7 @@ from typing import Any
 from annexd.errors import ConfigError, PeerLost, Unavailable
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Explain
+from annexd.remotes.private_directory import PrivateDirectory
 from annexd.remotes.ssh_master import Master
 from annexd.remotes.ssh_session import NoSession
 from annexd.remotes.url import Ssh
@@ -64,14 +65,9 @@ class SshHosts:
         self._idle_s = idle_s
         self._masters: dict[Destination, list[Master]] = {}
         self._numbers = itertools.count(1)
-        try:
-            self._directory = tempfile.TemporaryDirectory(
-                prefix="annexd-ssh-", dir=directory, ignore_cleanup_errors=True
-            )
-        except OSError as error:
-            raise ConfigError(f"{directory or tempfile.gettempdir()}: {error.strerror}") from None
-        if len(os.fsencode(self._directory.name)) + 8 > _LONGEST_PATH:
-            self._directory.cleanup()
+        self._directory = PrivateDirectory(directory)
+        if len(os.fsencode(self._directory.path)) + 8 > _LONGEST_PATH:
+            self._directory.close()
             raise ConfigError(
                 f"{directory or tempfile.gettempdir()} is too long a path for the sockets of ssh"
             )
@@ -94,13 +90,13 @@ class SshHosts:
 
     def _master(self, to: Destination) -> Master:
         masters = self._masters.setdefault(to, [])
-        masters[:] = [master for master in masters if not master.ended]
+        masters[:] = [master for master in masters if not master.gone.called]
         for master in masters:
             if master.useful:
                 return master
-        if len(masters) >= _MOST_MASTERS:
+        if sum(not master.ended for master in masters) >= _MOST_MASTERS:
             raise Unavailable("no further session can be had over ssh")
-        path = os.path.join(self._directory.name, str(next(self._numbers)))
+        path = os.path.join(self._directory.path, str(next(self._numbers)))
         masters.append(Master(self._reactor, self._argv(to, path), self._environ, path, self._idle_s))
         return masters[-1]
 
@@ -123,7 +119,7 @@ class SshHosts:
             master.close()
         for master in masters:
             await master.gone
-        self._directory.cleanup()
+        self._directory.close()
 
 
 def _bound_to_us(path: str | None) -> list[str]:
