@@ -35,6 +35,9 @@ from annexd.router.weights import Quality, Weights
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
 
+_MOST_SLICES = 3
+"""Of a large merge, for which a session waits."""
+
 _METADATA, _BALANCED = b"metadata=", b"balanced="
 _EXPRESSIONS = (b"preferred-content.log", b"required-content.log", b"group-preferred-content.log")
 
@@ -86,7 +89,7 @@ class Estate:
             configured = Configured.of(await whereabouts.config())
         texts: Mapping[bytes, bytes] = {}
         if configured.is_gateway:
-            await repository.take_in()
+            await repository.take_in(_MOST_SLICES)
             texts = await whereabouts.texts(LOGS)
         if stamp != self._stamp or texts != self._texts:
             chart = await repository.workers.bulk.run(Chart.drawn, self.uuid, configured, texts)

@@ -24,7 +24,7 @@ from annexd.errors import Refused
 from annexd.protocol.keys import Key
 from annexd.repo import presence, siblings, trees
 from annexd.repo.combining import combined
-from annexd.repo.git import Commit, Git
+from annexd.repo.git import Commit, Git, United
 from annexd.repo.layout import Layout, journal_name
 from annexd.repo.locks import FileLock, lock
 from annexd.repo.modes import Modes
@@ -35,6 +35,7 @@ from annexd.repo.tip import Tip, sync
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
 _MOST_FILES = 2000  # in one commit: it takes about a second, in which others wait
 _AGAIN_S = 60.0  # what cannot be merged may take long to find that out
+_SLICE_S = 0.1
 _MESSAGE = b"update"
 
 
@@ -65,6 +66,7 @@ class Branch:
         self._now = now
         self._durable = durable
         self._clock = clock
+        self._united: United = {}
         self._unmergeable: dict[bytes, float] = {}  # until when
         self._tip = Tip(git, layout, modes, durable, clock, sleep)
 
@@ -204,6 +206,25 @@ class Branch:
 
         self._tip.move(make)
 
+    def prepare_merge(self) -> bool:
+        """
+        Do a part of what `merge` has to do, for as long as others can wait;
+        was that all?  The journal is not locked.
+        """
+        if not self._settings.always_commit or self._settings.needs_git_annex_to_commit:
+            return True
+        until = self._clock() + _SLICE_S
+        for commit in siblings.unmerged(self._git, self._layout):
+            if commit not in self._unmergeable:
+                done, files = siblings.prepare(
+                    self._git, commit, self._united, lambda: self._clock() >= until
+                )
+                with _refusing(self._layout.git_dir):
+                    self._tip.settle_objects(files)
+                if not done:
+                    return False
+        return True
+
     def merge(self) -> bool:
         """
         Take in what others have pushed or we have fetched, as git-annex does
@@ -220,7 +241,7 @@ class Branch:
 
         def make(commit: bytes, head: bytes | None) -> Commit | None:
             try:
-                return siblings.merge(self._git, commit, head)
+                return siblings.merge(self._git, commit, self._united, head)
             except Refused as error:
                 problems.append(error)
                 self._unmergeable[commit] = self._clock() + _AGAIN_S
@@ -230,6 +251,7 @@ class Branch:
             if commit not in self._unmergeable:
                 with self._journal_locked(), _refusing(self._layout.journal):
                     merged |= self._tip.move(partial(make, commit))
+        self._united = {}
         if problems:
             raise problems[0]
         return merged

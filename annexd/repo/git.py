@@ -29,6 +29,9 @@ BRANCH = b"refs/heads/git-annex"
 Unite = Callable[[bytes, bytes, bytes], bytes]
 """What one file becomes: its path, our content, theirs."""
 
+United = dict[tuple[str, str, int], str]
+"""What two directories become, by their names and how deep they are: a few trees can stand for millions."""
+
 _BRANCH = BRANCH.decode("ascii")
 _NOT_ANGLED = re.compile(r"[<>\n\0]")
 _TRIES = 5
@@ -188,18 +191,42 @@ class Git:
             tree = writing.tree(base, trees.nested(files))
             return self._committed(writing, tree, message, [] if parent is None else [parent])
 
-    def write_merge(self, ours: bytes, theirs: bytes, message: bytes, unite: Unite) -> Commit:
+    def write_merge(
+        self, ours: bytes, theirs: bytes, message: bytes, unite: Unite, known: United | None = None
+    ) -> Commit:
         """
         A commit on both, with the files of both; of what they have both, and
         differs, ``unite`` makes one from the path and the two contents.
+        ``known`` is what `unite_some` has done of that.
         """
         with _refusing(self.git_dir):
-            writing = _Writing(self._repository)
-            roots = [
-                str(self._repository[one.decode("ascii")].peel(pygit2.Tree).id) for one in (ours, theirs)
-            ]
-            tree = writing.united(roots[0], roots[1], unite)
+            writing = _Writing(self._repository, known)
+            tree = writing.united(*self._roots(ours, theirs), unite)
             return self._committed(writing, tree, message, [ours, theirs])
+
+    def unite_some(
+        self, ours: bytes, theirs: bytes, unite: Unite, known: United, enough: Callable[[], bool]
+    ) -> tuple[bool, tuple[bytes, ...]]:
+        """
+        Go on with what `write_merge` has to do, until that is ``enough``: a
+        merge may take a minute, in which others wait.  Whether that was all,
+        and the files of the objects that were written.
+        """
+        with _refusing(self.git_dir):
+            writing = _Writing(self._repository, known, enough)
+            try:
+                writing.united(*self._roots(ours, theirs), unite)
+                return True, self._object_files(writing)
+            except _Enough:
+                return False, self._object_files(writing)
+
+    def _roots(self, ours: bytes, theirs: bytes) -> tuple[str, str]:
+        one, two = (self._repository[name.decode("ascii")].peel(pygit2.Tree) for name in (ours, theirs))
+        return str(one.id), str(two.id)
+
+    def _object_files(self, writing: _Writing) -> tuple[bytes, ...]:
+        objects = os.path.join(self.common_dir, b"objects")
+        return tuple(_loose(objects, name) for name in writing.names)
 
     def contains(self, commit: bytes, other: bytes) -> bool:
         """Whether ``other`` is ``commit`` or an ancestor of it."""
@@ -213,8 +240,7 @@ class Git:
         names = [parent.decode("ascii") for parent in parents]
         commit = str(self._repository.create_commit(None, who, who, text, tree, names))
         writing.names.append(commit)
-        objects = os.path.join(self.common_dir, b"objects")
-        return Commit(commit.encode("ascii"), tuple(_loose(objects, name) for name in writing.names))
+        return Commit(commit.encode("ascii"), self._object_files(writing))
 
     def move_branch(self, commit: bytes, parent: bytes | None) -> bool:
         """
@@ -268,13 +294,24 @@ class Git:
         return pygit2.Signature(name, email)
 
 
-class _Writing:
-    """Writes objects and remembers their names."""
+class _Enough(Exception):
+    pass
 
-    def __init__(self, repository: pygit2.Repository) -> None:
+
+class _Writing:
+    """Writes objects and remembers their names; stops where it is ``enough``, once it has got any further."""
+
+    def __init__(
+        self,
+        repository: pygit2.Repository,
+        known: United | None = None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._repository = repository
         self.names: list[str] = []
-        self._united: dict[tuple[str, str, int], str] = {}  # a few trees can be a directory of millions
+        self._united: United = {} if known is None else known
+        self._enough = enough
+        self._is_further = False
 
     def tree(self, base: str | None, changes: trees.Directory) -> str:
         """The tree ``base`` with these changes; its name."""
@@ -298,8 +335,11 @@ class _Writing:
         if known is None:
             if depth > _DEEPEST:
                 raise Refused("a git-annex branch has come whose directories are nested without end")
+            if self._is_further and self._enough():
+                raise _Enough
             known = self._write(ObjectType.TREE, trees.joined(self._entries(ours, theirs, unite, path)))
             self._united[ours, theirs, depth] = known
+            self._is_further = True
         return known
 
     def _entries(self, ours: str, theirs: str, unite: Unite, path: bytes) -> trees.Entries:

@@ -168,14 +168,21 @@ class Repository:
     async def _refs(self) -> Refs:
         return await self.ledger.run(self.git.refs)
 
-    async def take_in(self) -> bool:
+    async def take_in(self, most_slices: int | None = None) -> bool:
         """
         Merge what others have pushed, or git has fetched, of the git-annex
         branch; was there anything?  What cannot be merged is no reason not to
-        go on with what is known.
+        go on with what is known.  A large merge is done in slices, between
+        which others use the branch; whoever stops after ``most_slices`` leaves
+        the rest to the next one to come.
         """
         try:
             with refusing():
+                slices = 0
+                while not await self.ledger.run(self.parts.branch.prepare_merge):
+                    slices += 1
+                    if slices == most_slices:
+                        return False
                 return await self.ledger.run(self.parts.branch.merge)
         except Refused as error:
             if str(error) != self._unmerged:

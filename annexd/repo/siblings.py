@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Callable
 
 from annexd.errors import Refused
 from annexd.repo.combining import united
-from annexd.repo.git import BRANCH, Commit, Git
+from annexd.repo.git import BRANCH, Commit, Git, United
 from annexd.repo.layout import Layout
 from annexd.repo.othertmp import read_small
 
@@ -45,15 +46,37 @@ def _has(git: Git, ours: bytes, commit: bytes) -> bool:
         return False
 
 
-def merge(git: Git, theirs: bytes, ours: bytes | None) -> Commit | None:
-    """Where the branch is to be, so that it says what both say; `None` when it does so already."""
+def merge(git: Git, theirs: bytes, known: United, ours: bytes | None) -> Commit | None:
+    """
+    Where the branch is to be, so that it says what both say; `None` when it
+    does so already.  ``known`` is what `prepare` has found.
+    """
     if ours is None or git.contains(theirs, ours):
         git.tree_of(theirs)  # must be there
         return Commit(theirs, ())
     if git.contains(ours, theirs):
         return None
-    if (git.branch_file(_TRANSITIONS, ours) or b"") != (git.branch_file(_TRANSITIONS, theirs) or b""):
+    if _have_other_transitions(git, ours, theirs):
         raise Refused(
             "a git-annex branch with other transitions (git annex forget) has come; run `git annex merge`"
         )
-    return git.write_merge(ours, theirs, _MESSAGE, united)
+    return git.write_merge(ours, theirs, _MESSAGE, united, known)
+
+
+def prepare(
+    git: Git, theirs: bytes, known: United, enough: Callable[[], bool]
+) -> tuple[bool, tuple[bytes, ...]]:
+    """A part of the work of `merge`, see `Git.unite_some`; what it refuses is left to it."""
+    try:
+        ours = git.branch_head()
+        if ours is None or git.contains(theirs, ours) or git.contains(ours, theirs):
+            return True, ()
+        if _have_other_transitions(git, ours, theirs):
+            return True, ()
+        return git.unite_some(ours, theirs, united, known, enough)
+    except Refused:
+        return True, ()
+
+
+def _have_other_transitions(git: Git, ours: bytes, theirs: bytes) -> bool:
+    return (git.branch_file(_TRANSITIONS, ours) or b"") != (git.branch_file(_TRANSITIONS, theirs) or b"")

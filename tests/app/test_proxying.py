@@ -199,7 +199,7 @@ class Changing(Gateway):
         estate = self.proxying.estates[self.git_dir]
         seen: list[set[bytes]] = []
 
-        async def take_in() -> bool:
+        async def take_in(most_slices: int) -> bool:
             seen.append({uuid for way in estate.ways(CLUSTER, ()) for uuid in way.reaches})
             return False
 
