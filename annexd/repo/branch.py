@@ -24,13 +24,14 @@ from annexd.errors import Refused
 from annexd.protocol.keys import Key
 from annexd.repo import presence, siblings, trees
 from annexd.repo.combining import combined
-from annexd.repo.git import Commit, Git, United
+from annexd.repo.git import Commit, Git
 from annexd.repo.layout import Layout, journal_name
 from annexd.repo.locks import FileLock, lock
 from annexd.repo.modes import Modes
 from annexd.repo.othertmp import read_small, replace_file
 from annexd.repo.settings import Settings
 from annexd.repo.tip import Tip, sync
+from annexd.repo.uniting import United
 
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
 _MOST_FILES = 2000  # in one commit: it takes about a second, in which others wait

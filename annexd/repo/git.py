@@ -23,19 +23,13 @@ from pygit2.enums import ObjectType, ReferenceType, RepositoryOpenFlag
 
 from annexd.errors import Refused
 from annexd.repo import trees
+from annexd.repo.uniting import Enough, Unite, United, Uniting, changed
 
 BRANCH = b"refs/heads/git-annex"
-
-Unite = Callable[[bytes, bytes, bytes], bytes]
-"""What one file becomes: its path, our content, theirs."""
-
-United = dict[tuple[str, str, int], str]
-"""What two directories become, by their names and how deep they are: a few trees can stand for millions."""
 
 _BRANCH = BRANCH.decode("ascii")
 _NOT_ANGLED = re.compile(r"[<>\n\0]")
 _TRIES = 5
-_DEEPEST = 32  # git-annex makes three levels of directories
 _LARGEST = 64 * 1024 * 1024  # bytes of a file on the branch; a log of a million lines is as large
 _MOVED_ON = "old reference value does not match"
 
@@ -186,10 +180,10 @@ class Git:
         refers to it until `move_branch`.
         """
         with _refusing(self.git_dir):
-            writing = _Writing(self._repository)
+            objects = _Objects(self._repository)
             base = None if parent is None else str(self._root_of(parent).id)
-            tree = writing.tree(base, trees.nested(files))
-            return self._committed(writing, tree, message, [] if parent is None else [parent])
+            tree = changed(objects, base, trees.nested(files))
+            return self._committed(objects, tree, message, [] if parent is None else [parent])
 
     def write_merge(
         self, ours: bytes, theirs: bytes, message: bytes, unite: Unite, known: United | None = None
@@ -200,9 +194,9 @@ class Git:
         ``known`` is what `unite_some` has done of that.
         """
         with _refusing(self.git_dir):
-            writing = _Writing(self._repository, known)
-            tree = writing.united(*self._roots(ours, theirs), unite)
-            return self._committed(writing, tree, message, [ours, theirs])
+            objects = _Objects(self._repository)
+            tree = Uniting(objects, unite, known).of(*self._roots(ours, theirs))
+            return self._committed(objects, tree, message, [ours, theirs])
 
     def unite_some(
         self, ours: bytes, theirs: bytes, unite: Unite, known: United, enough: Callable[[], bool]
@@ -213,20 +207,20 @@ class Git:
         and the files of the objects that were written.
         """
         with _refusing(self.git_dir):
-            writing = _Writing(self._repository, known, enough)
+            objects = _Objects(self._repository)
             try:
-                writing.united(*self._roots(ours, theirs), unite)
-                return True, self._object_files(writing)
-            except _Enough:
-                return False, self._object_files(writing)
+                Uniting(objects, unite, known, enough).of(*self._roots(ours, theirs))
+                return True, self._files(objects)
+            except Enough:
+                return False, self._files(objects)
 
     def _roots(self, ours: bytes, theirs: bytes) -> tuple[str, str]:
         one, two = (self._repository[name.decode("ascii")].peel(pygit2.Tree) for name in (ours, theirs))
         return str(one.id), str(two.id)
 
-    def _object_files(self, writing: _Writing) -> tuple[bytes, ...]:
-        objects = os.path.join(self.common_dir, b"objects")
-        return tuple(_loose(objects, name) for name in writing.names)
+    def _files(self, objects: _Objects) -> tuple[bytes, ...]:
+        directory = os.path.join(self.common_dir, b"objects")
+        return tuple(_loose(directory, name) for name in objects.names)
 
     def contains(self, commit: bytes, other: bytes) -> bool:
         """Whether ``other`` is ``commit`` or an ancestor of it."""
@@ -234,13 +228,13 @@ class Git:
             one, two = commit.decode("ascii"), other.decode("ascii")
             return one == two or self._repository.descendant_of(one, two)
 
-    def _committed(self, writing: _Writing, tree: str, message: bytes, parents: list[bytes]) -> Commit:
+    def _committed(self, objects: _Objects, tree: str, message: bytes, parents: list[bytes]) -> Commit:
         who = self._signature()
         text = message if message.endswith(b"\n") else message + b"\n"
         names = [parent.decode("ascii") for parent in parents]
         commit = str(self._repository.create_commit(None, who, who, text, tree, names))
-        writing.names.append(commit)
-        return Commit(commit.encode("ascii"), self._object_files(writing))
+        objects.names.append(commit)
+        return Commit(commit.encode("ascii"), self._files(objects))
 
     def move_branch(self, commit: bytes, parent: bytes | None) -> bool:
         """
@@ -294,72 +288,21 @@ class Git:
         return pygit2.Signature(name, email)
 
 
-class _Enough(Exception):
-    pass
+class _Objects:
+    """Reads objects, and writes them and remembers their names; see `annexd.repo.uniting.Objects`."""
 
-
-class _Writing:
-    """Writes objects and remembers their names; stops where it is ``enough``, once it has got any further."""
-
-    def __init__(
-        self,
-        repository: pygit2.Repository,
-        known: United | None = None,
-        enough: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, repository: pygit2.Repository) -> None:
         self._repository = repository
         self.names: list[str] = []
-        self._united: United = {} if known is None else known
-        self._enough = enough
-        self._is_further = False
 
-    def tree(self, base: str | None, changes: trees.Directory) -> str:
-        """The tree ``base`` with these changes; its name."""
-        entries = {} if base is None else trees.cut(self._repository[base].read_raw())
-        for name, change in changes.items():
-            if isinstance(change, bytes):
-                entries[name] = trees.FILE, bytes.fromhex(self._write(ObjectType.BLOB, change))
-                continue
-            mode, oid = entries.get(name, (b"", b""))
-            inner = self.tree(oid.hex() if mode == trees.TREE else None, change)
-            entries[name] = trees.TREE, bytes.fromhex(inner)
-        return self._write(ObjectType.TREE, trees.joined(entries))
-
-    def united(self, ours: str, theirs: str, unite: Unite, path: bytes = b"") -> str:
-        """
-        One tree of two; its name.  What is a file in one and a directory in
-        the other stays ours.  Raises `Refused` for what cannot be a git-annex branch.
-        """
-        depth = path.count(b"/")
-        known = self._united.get((ours, theirs, depth))
-        if known is None:
-            if depth > _DEEPEST:
-                raise Refused("a git-annex branch has come whose directories are nested without end")
-            if self._is_further and self._enough():
-                raise _Enough
-            known = self._write(ObjectType.TREE, trees.joined(self._entries(ours, theirs, unite, path)))
-            self._united[ours, theirs, depth] = known
-            self._is_further = True
-        return known
-
-    def _entries(self, ours: str, theirs: str, unite: Unite, path: bytes) -> trees.Entries:
-        entries, others = (trees.cut(self._content(name)) for name in (ours, theirs))
-        for name, (mode, oid) in others.items():
-            known_mode, known = entries.setdefault(name, (mode, oid))
-            if known == oid or mode != known_mode:
-                continue
-            if mode == trees.TREE:
-                new = self.united(known.hex(), oid.hex(), unite, path + name + b"/")
-            elif mode in trees.CONTENT:
-                contents = (self._content(one.hex()) for one in (known, oid))
-                new = self._write(ObjectType.BLOB, unite(path + name, *contents))
-            else:
-                continue
-            entries[name] = mode, bytes.fromhex(new)
-        return entries
-
-    def _content(self, name: str) -> bytes:
+    def read(self, name: str) -> bytes:
         return _read(self._repository, name)
+
+    def write_file(self, content: bytes) -> str:
+        return self._write(ObjectType.BLOB, content)
+
+    def write_tree(self, content: bytes) -> str:
+        return self._write(ObjectType.TREE, content)
 
     def _write(self, kind: ObjectType, content: bytes) -> str:
         for _ in range(_TRIES):

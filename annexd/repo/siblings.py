@@ -11,9 +11,10 @@ from typing import Callable
 
 from annexd.errors import Refused
 from annexd.repo.combining import united
-from annexd.repo.git import BRANCH, Commit, Git, United
+from annexd.repo.git import BRANCH, Commit, Git
 from annexd.repo.layout import Layout
 from annexd.repo.othertmp import read_small
+from annexd.repo.uniting import United
 
 _MESSAGE = b"merging git-annex branches"
 _TRANSITIONS = b"transitions.log"
