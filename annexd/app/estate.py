@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Callable
 
+from annexd.app.charts import Chart, here_of
 from annexd.app.fullness import Fullness
 from annexd.app.unusable import Unusable
 from annexd.errors import Refused
@@ -23,13 +24,13 @@ from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.clusters import is_cluster
 from annexd.router.configured import Configured, Remote
-from annexd.router.inference import Entries, infer, rank
+from annexd.router.inference import rank
 from annexd.router.knowledge import LOGS, Knowledge
 from annexd.router.metadata import current
 from annexd.router.ports import Way, Wish
 from annexd.router.preferred import Judge, Question
-from annexd.router.routes import Branch, Plan, Routes, suspects
-from annexd.router.topology import Attached, Edge, Here, Neighbour, Network
+from annexd.router.routes import Branch, Plan, suspects
+from annexd.router.topology import Edge, Here
 from annexd.router.uploads import Uploads
 from annexd.router.weights import Quality, Weights
 
@@ -38,6 +39,9 @@ _FRESH_S = 1.0
 
 _AVOIDED_S = 60.0
 """For so long a link elsewhere that seems to be down is not used where there is another way."""
+
+_MOST_SLICES = 3
+"""Of a large merge, for which a session waits."""
 
 _METADATA, _BALANCED = b"metadata=", b"balanced="
 _EXPRESSIONS = (b"preferred-content.log", b"required-content.log", b"group-preferred-content.log")
@@ -51,14 +55,12 @@ class Estate:
 
     def __init__(self, uuid: bytes, clock: Any, make: MakeNode) -> None:
         self.uuid = uuid
-        self.configured = Configured()
-        self.knowledge = Knowledge.from_logs({})
-        self.routes = Routes(Network(Here(uuid), {}, {}))
-        self._judge: Judge | None = None
+        self.uploads = Uploads(clock)
         self.fullness = Fullness(clock)
         self.asks_for_sizes = False
         self.asks_for_metadata = False
-        self.uploads = Uploads(clock)
+        self._chart = Chart.empty(uuid)
+        self._judge: Judge | None = None
         self._clock = clock
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}
@@ -68,6 +70,14 @@ class Estate:
         self._read_at = float("-inf")
 
     # --- what there is ---------------------------------------------------------
+
+    @property
+    def configured(self) -> Configured:
+        return self._chart.configured
+
+    @property
+    def knowledge(self) -> Knowledge:
+        return self._chart.knowledge
 
     def forget(self) -> None:
         """What was read a moment ago has been changed since."""
@@ -80,54 +90,31 @@ class Estate:
             return
         self._read_at = self._clock.seconds()
         whereabouts = Whereabouts(repository)
+        configured = self.configured
         if stamp != self._stamp:
-            self.configured = Configured.of(await whereabouts.config())
-        if self.configured.is_gateway:
-            await repository.take_in()
-        texts = await whereabouts.texts(LOGS)
+            configured = Configured.of(await whereabouts.config())
+        texts: Mapping[bytes, bytes] = {}
+        if configured.is_gateway:
+            await repository.take_in(_MOST_SLICES)
+            texts = await whereabouts.texts(LOGS)
         if stamp != self._stamp or texts != self._texts:
+            chart = await repository.workers.bulk.run(Chart.drawn, self.uuid, configured, texts)
             self._stamp, self._texts = stamp, texts
-            self.knowledge = Knowledge.from_logs(texts)
-            self._judge = None
-            expressions = b"".join(texts[name] for name in _EXPRESSIONS)
-            self.asks_for_metadata = _METADATA in expressions
-            self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
-            self._draw()
+            self._use(chart)
 
-    def _draw(self) -> None:
-        """The network, from what is known now."""
-        knowledge = self.knowledge
-        members = {uuid: knowledge.members(uuid) for uuid in knowledge.clusters}
-        here = self._here(lambda remote: self.lists(remote.uuid, remote.name))
-        self.routes = Routes(infer(here, entries_of(knowledge), members))
+    def _use(self, chart: Chart) -> None:
+        self._chart = chart
+        self._judge = None
+        expressions = b"".join(self._texts.get(name, b"") for name in _EXPRESSIONS)
+        self.asks_for_metadata = _METADATA in expressions
+        self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
         used = set(self.configured.remotes)
         for key in [key for key in self._nodes if key[0] not in used]:
             self._nodes.pop(key).close()
 
     def intended(self) -> Here:
         """This gateway as the git config has it, whether proxy.log says so yet or not."""
-        return self._here(lambda remote: True)
-
-    def _here(self, usable: Callable[[Remote], bool]) -> Here:
-        clusters = {uuid: name for name, uuid in self.configured.clusters.items()}
-        attached = tuple(
-            Attached(
-                remote.uuid,
-                remote.name,
-                remote.cost,
-                frozenset(uuid for uuid, name in clusters.items() if name in remote.node_of),
-            )
-            for remote in self.configured.remotes
-            if remote.proxied and usable(remote)
-        )
-        return Here(self.uuid, attached, self._neighbours(), clusters)
-
-    def _neighbours(self) -> tuple[Neighbour, ...]:
-        return tuple(
-            Neighbour(remote.uuid, remote.name, remote.cost, remote.gateway_of)
-            for remote in self.configured.remotes
-            if remote.gateway_of
-        )
+        return here_of(self.uuid, self.configured, lambda remote: True)
 
     def neighbours(self) -> tuple[str, ...]:
         """The remotes that are other gateways of our clusters."""
@@ -138,8 +125,7 @@ class Estate:
         if uuid == self.uuid:
             return "this gateway"
         own = [remote.name for remote in self.configured.remotes if remote.uuid == uuid]
-        own += [name for name, cluster in self.configured.clusters.items() if cluster == uuid]
-        names = own or self.names(uuid)
+        names = [*own, *self._clusters_called(uuid)] or self.names(uuid)
         if names:
             return min(names, key=rank)
         return (self.knowledge.descriptions.get(uuid) or uuid).decode("utf-8", "replace")
@@ -186,8 +172,16 @@ class Estate:
             os.fsdecode(one.name) for one in self.knowledge.proxies.get(self.uuid, ()) if one.uuid == uuid
         )
 
-    def lists(self, uuid: bytes, name: str) -> bool:
-        return name in self.names(uuid)
+    def ruled_as(self, uuid: bytes) -> tuple[str, ...]:
+        """
+        The names by which rules know it.  For what is our own these are the git
+        config's: whoever may push could give it any other in proxy.log.
+        """
+        own = [remote.name for remote in self.configured.remotes if remote.proxied and remote.uuid == uuid]
+        return (*own, *self._clusters_called(uuid)) or self.names(uuid)
+
+    def _clusters_called(self, uuid: bytes) -> list[str]:
+        return [name for name, cluster in self.configured.clusters.items() if cluster == uuid]
 
     def is_cluster(self, uuid: bytes) -> bool:
         """Whether it is a cluster that this gateway serves, by its config and by the branch."""
@@ -197,7 +191,7 @@ class Estate:
         """To one repository by itself; `None` where none is configured."""
         if not self.names(uuid):
             return None
-        plan = self.routes.path_to(uuid, (), self.weights(), self._avoid())
+        plan = self._chart.routes.path_to(uuid, (), self.weights(), self._avoid())
         ways = self._ways(plan, lambda branch: uuid)
         return ways[0] if ways else None
 
@@ -209,7 +203,7 @@ class Estate:
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
         """Where a request has come from another gateway, that one sees to it that all is reached."""
         avoid = frozenset[Edge]() if bypass else self._avoid()
-        return self.routes.plan(cluster, bypass, self.weights(), avoid=avoid)
+        return self._chart.routes.plan(cluster, bypass, self.weights(), avoid=avoid)
 
     def _ways(self, plan: Plan, asked: Callable[[Branch], bytes]) -> list[Way]:
         remotes = {remote.name: remote for remote in self.configured.remotes}
@@ -227,7 +221,7 @@ class Estate:
 
     def _suspect(self, plan: Plan, branch: Branch, missed: frozenset[bytes]) -> None:
         """A link behind the neighbour may be down; where there is another way, it is taken for a while."""
-        if plan.usable.bypass or plan.plane.network is not self.routes.network:
+        if plan.usable.bypass or plan.plane.network is not self._chart.routes.network:
             return
         reached = {node for one in plan.branches for node in one.reaches} - missed
         until = self._clock.seconds() + _AVOIDED_S
@@ -249,7 +243,8 @@ class Estate:
         return known
 
     def close(self) -> None:
-        """End all connections."""
+        """End all connections, and what counts."""
+        self.fullness.call_off()
         for node in self._nodes.values():
             node.close()
         self._nodes.clear()
@@ -269,14 +264,6 @@ class Estate:
             if former is None or (quality.up and not former.up):
                 qualities[remote.name] = quality
         return Weights(qualities)
-
-
-def entries_of(knowledge: Knowledge) -> Entries:
-    """proxy.log, as those read it who infer from it."""
-    return {
-        gateway: [(one.uuid, os.fsdecode(one.name)) for one in proxied]
-        for gateway, proxied in knowledge.proxies.items()
-    }
 
 
 class EstateWishes:

@@ -8,16 +8,18 @@ another seconds later.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Callable, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.running import run
 from annexd.errors import AnnexdError, Unavailable
+from annexd.repo.disks import refusing
 from annexd.repo.git import BRANCH
 from annexd.repo.local import Repository
 
@@ -27,6 +29,7 @@ _QUIET_S = 1.0
 """Changes come in bursts; the last of one is passed on this much later."""
 
 _GIT_S = 120.0
+_QUIETLY = (b"-q", b"--no-recurse-submodules")
 _CHANCES = 4
 _OUTRUN = "rejected]", "cannot lock ref"
 """What git says when somebody else has pushed to the neighbour since we have fetched from there."""
@@ -40,10 +43,18 @@ class Git(Protocol):
         """Run git in the gateway's repository.  Raises `Unavailable` with what it said."""
 
 
-def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes]) -> Git:
-    clean = {name: value for name, value in environ.items() if not name.startswith(b"GIT_DIR")}
+_OURS = re.compile(rb"GIT_(?!SSH|SSL|ASKPASS|ALLOW_PROTOCOL|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)$)")
+"""What may have leaked from another git; the rest says how to reach others."""
+
+
+def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes], own_ssh: bool = False) -> Git:
+    """``own_ssh``: git's config says what ssh is to be run, so we do not."""
+    clean = {name: value for name, value in environ.items() if not _OURS.match(name)}
     clean |= {b"GIT_DIR": git_dir, b"GIT_TERMINAL_PROMPT": b"0", b"LC_ALL": b"C.UTF-8"}
-    clean.setdefault(b"GIT_SSH_COMMAND", b"ssh -o BatchMode=yes -o ConnectTimeout=15")
+    clean |= {b"SSH_ASKPASS_REQUIRE": b"never"}
+    clean.setdefault(b"GIT_ASKPASS", b"")
+    if not own_ssh and b"GIT_SSH" not in clean:
+        clean.setdefault(b"GIT_SSH_COMMAND", b"ssh -o BatchMode=yes -o ConnectTimeout=15")
 
     async def git(arguments: Sequence[bytes]) -> None:
         argv = (b"git", *_WITHOUT_ADVICE, *arguments)
@@ -54,8 +65,10 @@ def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes]) -> Git:
     return git
 
 
-def _unless_cancelled(failure: Failure) -> None:
-    if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+def _failed(failure: Failure) -> None:
+    if isinstance(failure.value, AnnexdError):
+        _log.warn("git-annex branches are not exchanged: {reason}", reason=str(failure.value))
+    elif failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
         _log.failure("exchanging git-annex branches", failure)
 
 
@@ -71,7 +84,7 @@ class _Neighbour:
         self._meet = meet
         self._due = True
         self._waiting: Deferred[None] | None = None
-        self._running = Deferred.fromCoroutine(self._run()).addErrback(_unless_cancelled)
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(_failed)
 
     def due(self) -> None:
         self._due = True
@@ -111,7 +124,8 @@ class _Neighbour:
 class Exchange:
     """
     Of one gateway, from `start` to `stop`.  ``neighbours`` are the names of
-    their git remotes, asked for each time.
+    their git remotes, asked for each time; when there are none it ends by
+    itself.  ``over`` is called once, when it has ended.
     """
 
     def __init__(
@@ -120,32 +134,41 @@ class Exchange:
         repository: Repository,
         git: Git,
         neighbours: Callable[[], Sequence[str]],
+        over: Callable[[], None] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._repository = repository
         self._git = git
         self._neighbours = neighbours
+        self._over = over
         self._known: dict[str, _Neighbour] = {}
         self._running: Deferred[None] | None = None
 
     def start(self) -> None:
         if self._running is None:
-            self._running = Deferred.fromCoroutine(self._run())
-            self._running.addErrback(_unless_cancelled)
+            running = self._running = Deferred.fromCoroutine(self._run())
+            running.addErrback(_failed)
+            running.addBoth(lambda _: self._over())
 
     async def stop(self) -> None:
+        """Takes a few seconds at most, for a git that does not hear."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
             await running
-        known, self._known = self._known, {}
-        for neighbour in known.values():
-            await neighbour.stop()
 
     async def _run(self) -> None:
+        try:
+            await self._follow()
+        finally:
+            known, self._known = self._known, {}
+            endings = [Deferred.fromCoroutine(neighbour.stop()) for neighbour in known.values()]
+            await DeferredList(endings, consumeErrors=True)
+
+    async def _follow(self) -> None:
         follower = self._repository.changes.follow()
-        while True:
-            names = self._neighbours()
+        which = await self._identity()
+        while (names := self._neighbours()) and which == await self._identity():
             for name in self._known.keys() - names:
                 await self._known.pop(name).stop()
             for name in names:
@@ -155,6 +178,12 @@ class Exchange:
                     self._known[name] = _Neighbour(self._reactor, name, self._meet)
             await follower.next()
             await deferLater(self._reactor, _QUIET_S)
+
+    async def _identity(self) -> tuple[int, int]:
+        """Another one may have come to its place; raises `Refused` when it is gone."""
+        with refusing():
+            status = await self._repository.workers.disk.run(os.stat, self._repository.git_dir)
+        return status.st_dev, status.st_ino
 
     async def _meet(self, name: str) -> None:
         """Take what the neighbour has, and give it what it lacks; again where others did so meanwhile."""
@@ -171,11 +200,11 @@ class Exchange:
         remote = os.fsencode(name)
         theirs = b"refs/remotes/%b/git-annex" % remote
         pushed = b"+refs/heads/synced/git-annex*:refs/remotes/%b/synced/git-annex*" % remote  # there, or not
-        await self._git([b"fetch", b"-q", b"--no-tags", remote, b"+%b:%b" % (BRANCH, theirs), pushed])
+        await self._git([b"fetch", *_QUIETLY, b"--no-tags", remote, b"+%b:%b" % (BRANCH, theirs), pushed])
         await self._repository.take_in()
         if not await self._repository.ledger.run(self._knows_all, theirs):
             refs = b"%b:refs/heads/synced/git-annex" % BRANCH
-            await self._git([b"push", b"-q", remote, refs])
+            await self._git([b"push", *_QUIETLY, remote, refs])
 
     def _knows_all(self, theirs: bytes) -> bool:
         """

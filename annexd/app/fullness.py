@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.fill import tally
+from annexd.errors import AnnexdError
 from annexd.protocol.keys import Key
 from annexd.repo.whereabouts import Whereabouts
 
@@ -33,6 +34,7 @@ class Fullness:
     def __init__(self, clock: Any) -> None:
         self._clock = clock
         self._counted: Mapping[bytes, int] = {}
+        self._former: Mapping[bytes, int] = {}  # noted before the count that is under way
         self._since: defaultdict[bytes, int] = defaultdict(int)
         self._counted_at = -_FOR_EVER_S
         self._counting: Deferred[None] | None = None
@@ -40,8 +42,11 @@ class Fullness:
     @property
     def sizes(self) -> dict[bytes, int]:
         """Of those that are known so far."""
-        uuids = self._counted.keys() | self._since.keys()
-        return {uuid: max(0, self._counted.get(uuid, 0) + self._since.get(uuid, 0)) for uuid in uuids}
+        found: defaultdict[bytes, int] = defaultdict(int)
+        for part in (self._counted, self._former, dict(self._since)):
+            for uuid, size in part.items():
+                found[uuid] += size
+        return {uuid: max(0, size) for uuid, size in found.items()}
 
     def note(self, key: Key, present: Mapping[bytes, bool]) -> None:
         """This has been recorded, and is news."""
@@ -60,23 +65,28 @@ class Fullness:
         self._counted_at = self._clock.seconds()
         counting = Deferred.fromCoroutine(self._count(whereabouts, uuids))
         self._counting = counting.addErrback(_said)
-        self._counting.addBoth(self._over, over)
+        counting.addBoth(self._over, over)
+
+    def call_off(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
 
     async def stop(self) -> None:
-        counting = self._counting
-        if counting is not None:
-            counting.cancel()
-            await counting
+        self.call_off()
+        if self._counting is not None:
+            await self._counting
 
     async def _count(self, whereabouts: Whereabouts, uuids: frozenset[bytes]) -> None:
-        former, self._since = self._since, defaultdict(int)
+        self._former, self._since = self._since, defaultdict(int)
         try:
             counts = await tally(whereabouts, uuids, self._clock, _FOR_EVER_S)
+            self._counted = {uuid: size for uuid, (_, size) in (counts.of or {}).items()}
         except BaseException:
-            for uuid, size in former.items():
+            for uuid, size in self._former.items():
                 self._since[uuid] += size
             raise
-        self._counted = {uuid: size for uuid, (_, size) in (counts.of or {}).items()}
+        finally:
+            self._former = {}
 
     def _over(self, _: object, over: Callable[[], None]) -> None:
         self._counting = None
@@ -84,5 +94,7 @@ class Fullness:
 
 
 def _said(failure: Failure) -> None:
-    if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+    if isinstance(failure.value, AnnexdError):
+        _log.warn("what repositories hold is not counted: {reason}", reason=str(failure.value))
+    elif failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
         _log.failure("counting what repositories hold", failure)

@@ -157,7 +157,7 @@ class Host:
             seat = await self._seat(guest, repository, uuid, Caller(client, guest.principal))
             with self._connected(guest, connect) as (wire, activity):
                 access = self._git_access(guest) if git else None
-                await _serve(wire, seat, activity, access, notice)
+                await _serve(wire, seat, activity, access, lambda sentence: notice(clean(sentence)))
             # git-annex commits when a session ends, and clients look at the branch right after it.
             await repository.settle()
 

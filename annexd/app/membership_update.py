@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from annexd.app.estate import Estate, entries_of
+from annexd.app.charts import entries_of
+from annexd.app.estate import Estate
 from annexd.app.logs import clean
 from annexd.app.unusable import Unusable
 from annexd.errors import Refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from annexd.app.local_node import LocalNode
@@ -16,7 +17,7 @@ from annexd.errors import ConfigError, Unavailable
 from annexd.node import Node
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Dialer
-from annexd.remotes.helper import HelperDialer
+from annexd.remotes.helper import HelperDialer, Helpers
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
 from annexd.remotes.ssh import SshDialer, SshHosts
@@ -26,6 +27,16 @@ from annexd.remotes.url import Http, Local, P2PAnnex, Ssh, Unsupported, place_of
 from annexd.repo.local import Repository
 from annexd.router.configured import Remote
 from annexd.router.directory import Directory
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateway:
+    """What nodes need to know of it; they outlive the repository, which is closed when nobody uses it."""
+
+    uuid: bytes
+    git_dir: bytes
+    work_tree: bytes | None
+    boot: Callable[[], float]
 
 
 class Nodes:
@@ -46,30 +57,33 @@ class Nodes:
         self._settings = settings
         self._environ = environ
         self._hosts: SshHosts | None = None
+        self._helpers = Helpers()
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
+        gateway = _Gateway(repository.uuid, repository.git_dir, repository.work_tree, repository.clocks.boot)
 
         def make(remote: Remote, uuid: bytes) -> Node:
-            node = self._make(repository, remote, uuid)
+            node = self._make(gateway, remote, uuid)
             return ReadOnlyNode(node) if remote.read_only else node
 
         return make
 
     async def close(self) -> None:
-        """End what connections have in common; the nodes themselves are closed."""
+        """End what connections have in common, and all programs; the nodes themselves are closed."""
+        await self._helpers.close()
         if self._hosts is not None:
             await self._hosts.close()
 
-    def _make(self, repository: Repository, remote: Remote, uuid: bytes) -> Node:
-        directory = repository.git.work_tree or repository.git_dir
+    def _make(self, gateway: _Gateway, remote: Remote, uuid: bytes) -> Node:
+        directory = gateway.work_tree or gateway.git_dir
         home = os.fsencode(self._environ.get("HOME", "/"))
         place = place_of(remote.url, directory, home)
         try:
             if isinstance(place, Local):
                 node = self._local(remote, uuid, place)
             else:
-                node = self._peer(repository, remote, uuid, self._dialer(repository, remote, uuid, place))
+                node = self._peer(gateway, remote, uuid, self._dialer(gateway, remote, uuid, place))
         except (ConfigError, Unavailable) as error:
             return Unusable(uuid, remote.name, str(error))
         return node
@@ -79,41 +93,41 @@ class Nodes:
             raise Unavailable("what is behind a gateway on this machine's disk cannot be asked for by a path")
         return LocalNode(uuid, remote.name, remote.cost, place.path, self._directory, time.time)
 
-    def _peer(self, repository: Repository, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
+    def _peer(self, gateway: _Gateway, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
         settings = self._settings()
         link = Link(
             remote.name, uuid, dialer, self._reactor, patience=settings.patience, most=settings.connections
         )
-        return PeerNode(link, remote.cost, repository.clocks.boot)
+        return PeerNode(link, remote.cost, gateway.boot)
 
-    def _dialer(self, repository: Repository, remote: Remote, uuid: bytes, place: object) -> Dialer:
+    def _dialer(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
             case Ssh():
                 options = tuple(map(os.fsdecode, remote.ssh_options))
                 shell = remote.shell or b"git-annex-shell"
-                return SshDialer(self._ssh(), place, uuid, repository.uuid, options=options, shell=shell)
+                return SshDialer(self._ssh(), place, uuid, gateway.uuid, options=options, shell=shell)
             case P2PAnnex():
-                return self._p2p(repository, uuid, remote, place)
+                return self._p2p(gateway, uuid, remote, place)
             case Http():
                 raise Unavailable("remotes over HTTP cannot be used as nodes yet")
             case Unsupported(reason):
                 raise Unavailable("special remotes cannot be used as nodes yet" if not remote.url else reason)
         raise AssertionError(place)
 
-    def _p2p(self, repository: Repository, uuid: bytes, remote: Remote, place: P2PAnnex) -> Dialer:
+    def _p2p(self, gateway: _Gateway, uuid: bytes, remote: Remote, place: P2PAnnex) -> Dialer:
         if uuid != remote.uuid:
             raise Unavailable("over p2p-annex a gateway serves the repository of the token, and no other")
-        token = stored_token(repository.git_dir, place)
+        token = stored_token(gateway.git_dir, place)
         if token is None:
             raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
-        auth = Auth(repository.uuid, token)
+        auth = Auth(gateway.uuid, token)
         if place.network != "annexd":
-            return HelperDialer(self._reactor, place, auth, self._environ)
+            return HelperDialer(self._reactor, place, auth, self._environ, self._helpers)
         try:
             address = parse(place.address)
         except AddressError as error:
             raise Unavailable(str(error)) from None
-        return TlsDialer(self._reactor, address, trust(address), auth)
+        return TlsDialer(self._reactor, address, lambda: self._directory.run(trust, address), auth)
 
     def _ssh(self) -> SshHosts:
         if self._hosts is None:

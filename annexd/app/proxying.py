@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Callable
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-
 from annexd.app.estate import Estate, EstateWishes
-from annexd.app.exchange import Exchange, git_in
+from annexd.app.exchanges import Exchanges
 from annexd.app.hosting import Seat
 from annexd.app.node_settings import NodeSettings
 from annexd.app.nodes import Nodes
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.cluster import Cluster
-from annexd.router.directory import Directory, Visit
+from annexd.router.directory import Directory
 from annexd.router.limits import Limits
 from annexd.router.ports import Wishes
 from annexd.router.proxied import ProxiedNode
 from annexd.store import Caller
-
-_log = Logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Exchanging:
-    """The repository stays open meanwhile."""
-
-    exchange: Exchange
-    visit: Visit[Repository]
 
 
 class Proxying:
@@ -51,27 +36,22 @@ class Proxying:
         self._directory = directory
         self._nodes = nodes
         self._settings = settings
-        self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         self._estates: dict[bytes, Estate] = {}
-        self._exchanging: dict[bytes, _Exchanging] = {}
-        self._starting: dict[bytes, Deferred[None]] = {}
+        self._exchanges = Exchanges(reactor, directory, environ)
 
     def start(self) -> None:
         """Gateways are looked at when somebody comes."""
 
     def reload(self) -> None:
-        """The next session asks."""
+        """The next session asks; what may be no more ends."""
+        if not self._settings().exchange:
+            self._exchanges.end_all()
 
     async def stop(self) -> None:
-        for starting in list(self._starting.values()):
-            starting.cancel()
-        for one in self._exchanging.values():
-            await one.exchange.stop()
-            one.visit.leave()
-        self._exchanging.clear()
-        for estate in self._estates.values():
-            await estate.fullness.stop()
+        await self._exchanges.stop()
+        for estate in list(self._estates.values()):
             estate.close()
+            await estate.fullness.stop()
         await self._nodes.close()
 
     async def estate(self, repository: Repository) -> Estate:
@@ -79,15 +59,25 @@ class Proxying:
         estate = self._estates.get(repository.git_dir)
         if estate is None or estate.uuid != repository.uuid:
             if estate is not None:
-                estate.close()
+                self._forget(repository.git_dir, estate)
             estate = Estate(repository.uuid, self._reactor, self._nodes.of(repository))
             self._estates[repository.git_dir] = estate
         await estate.refresh(repository)
+        if not estate.configured.is_gateway:
+            self._forget(repository.git_dir, estate)
+            return estate
         if estate.asks_for_sizes:
             await self._count(repository.git_dir, estate)
         if self._settings().exchange and estate.neighbours():
-            self._exchange(repository.git_dir, estate)
+            self._exchanges.begin(repository, estate)
         return estate
+
+    def _forget(self, git_dir: bytes, estate: Estate) -> None:
+        """It is a gateway no more, or another one; of thousands of repositories few are gateways."""
+        if self._estates.get(git_dir) is estate:
+            del self._estates[git_dir]
+            self._exchanges.end(git_dir)
+        estate.close()
 
     async def _count(self, git_dir: bytes, estate: Estate) -> None:
         """The first one to ask waits for an open repository, and nobody for the result."""
@@ -97,26 +87,11 @@ class Proxying:
         members = frozenset().union(*estate.knowledge.clusters.values())
         estate.fullness.count(Whereabouts(visit.repository), members, visit.leave)
 
-    def _exchange(self, git_dir: bytes, estate: Estate) -> None:
-        """Once for each gateway, from the moment that somebody uses it; nobody waits for it."""
-        if git_dir not in self._exchanging and git_dir not in self._starting:
-            starting = Deferred.fromCoroutine(self._start_exchange(git_dir, estate))
-            self._starting[git_dir] = starting
-            starting.addErrback(_not_started)
-            starting.addBoth(lambda _: self._starting.pop(git_dir, None))
-
-    async def _start_exchange(self, git_dir: bytes, estate: Estate) -> None:
-        visit = await self._directory.find(git_dir)
-        git = git_in(self._reactor, git_dir, self._environ)
-        exchange = Exchange(self._reactor, visit.repository, git, estate.neighbours)
-        self._exchanging[git_dir] = _Exchanging(exchange, visit)
-        exchange.start()
-
     async def seat(self, repository: Repository, uuid: bytes, caller: Caller) -> Seat | None:
         if not repository.uuid:
             return None
         estate = await self.estate(repository)
-        names = (*estate.names(uuid), uuid.decode("ascii", "backslashreplace"))
+        names = (*estate.ruled_as(uuid), uuid.decode("ascii", "backslashreplace"))
         ours = Caller(repository.uuid, caller.name)  # to the nodes the gateway is the client
         if estate.is_cluster(uuid):
             cluster = self.cluster(estate, repository, uuid, ours)
@@ -130,6 +105,7 @@ class Proxying:
             ours,
             self._reactor,
             limits=self.limits,
+            members=estate.knowledge.members(uuid),
         )
         return Seat(node, names)
 
@@ -158,8 +134,3 @@ class Proxying:
             boot=repository.clocks.boot,
             limits=replace(self.limits, jobs=estate.configured.jobs),
         )
-
-
-def _not_started(failure: Failure) -> None:
-    if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
-        _log.failure("exchanging git-annex branches", failure)

@@ -104,9 +104,12 @@ class Repairs:
         self._proxying = proxying
         self._last: dict[tuple[bytes, bytes], Progress] = {}
         self._running: dict[tuple[bytes, bytes], Deferred[None]] = {}
+        self._stopped = False
 
     async def start(self, path: bytes, order: Order, jobs: int) -> dict[str, Any]:
         """Or join the one that is under way.  ``path`` is that of the gateway."""
+        if self._stopped:
+            raise Refused("annexd is being stopped")
         running = self._last.get(order.what)
         if order.what in self._running and running is not None:
             if running.dry_run != order.dry_run:
@@ -131,6 +134,7 @@ class Repairs:
         return self.look(order)
 
     async def stop(self) -> None:
+        self._stopped = True
         for what in list(self._running):
             await self._cancel(what)
 

@@ -93,6 +93,7 @@ class Survey:
 
     async def _cluster(self, uuid: bytes) -> dict[str, Any]:
         plan = self._estate.plan(uuid)
+        self._remotes = {remote.name: remote for remote in self._estate.configured.remotes}
         here = self._estate.uuid
         gateways = [{**self._itself(), "before": None, "cost": 0.0, "remote": None}]
         nodes = [await self._node(plan, here, node) for node in plan.tree.shares.get(here, ())]
@@ -110,10 +111,7 @@ class Survey:
         }
 
     def _gateway(self, cluster: bytes, plan: Plan, stop: Stop) -> dict[str, Any]:
-        remote = next(
-            (r for r in self._estate.configured.remotes if r.name == plan.tree.remotes.get(stop.gateway)),
-            None,
-        )
+        remote = self._remotes.get(plan.tree.remotes.get(stop.gateway, ""))
         return {
             **self._named(stop.gateway),
             "before": clean(stop.before),
@@ -126,9 +124,7 @@ class Survey:
         total = plan.tree.shares[gateway][uuid]
         cost = _cost(total, total >= DOWN_COST)
         if gateway == self._estate.uuid:
-            name = plan.tree.remotes[uuid]
-            remote = next(r for r in self._estate.configured.remotes if r.name == name)
-            return await self._own_node(remote, cost)
+            return await self._own_node(self._remotes[plan.tree.remotes[uuid]], cost)
         return {**self._known(uuid), "gateway": clean(gateway), **cost, "remote": None}
 
     async def _own_node(self, remote: Remote, cost: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
@@ -22,20 +23,47 @@ from annexd.transports.pipes import OwnPipes, close_all, new_pipes
 
 _PREFIX = "git-annex-p2p-"
 
+_GRACE_S = 3.0
+"""From SIGTERM to SIGKILL, when the daemon stops."""
+
 _PARTING_S = 5.0
 """For a helper to end by itself when nobody speaks to it any more, and again after it was asked to."""
+
+
+class Helpers:
+    """Those that run, of all links."""
+
+    def __init__(self) -> None:
+        self.running: set[_Helper] = set()
+
+    async def close(self) -> None:
+        """End them, whatever they are in use for; a few seconds at most."""
+        ending = list(self.running)
+        for helper in ending:
+            helper.end(_GRACE_S)
+        for helper in ending:
+            await helper.gone
 
 
 class HelperDialer:
     """
     ``git-annex-p2p-NETWORK ADDRESS``, found by the PATH of ``environ``, for
-    each connection.  ``auth`` has the token that is kept for the address.
+    each connection.  ``auth`` has the token that is kept for the address,
+    ``helpers`` knows who runs.
     """
 
-    def __init__(self, reactor: Any, place: P2PAnnex, auth: Auth, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        place: P2PAnnex,
+        auth: Auth,
+        environ: Mapping[str, str],
+        helpers: Helpers | None = None,
+    ) -> None:
         self._reactor = reactor
         self._place = place
         self._environ = environ
+        self._helpers = helpers or Helpers()
         self.auth: Auth | None = auth
 
     async def connect(self, wire: Wire) -> Explain:
@@ -43,7 +71,7 @@ class HelperDialer:
         program = shutil.which(name, path=self._environ.get("PATH"))
         if program is None:
             raise Unavailable(f"{name} is not installed here, or not in the PATH")
-        helper = _Helper(self._reactor)
+        helper = _Helper(self._reactor, self._helpers)
         helper.start([program, self._place.address], self._environ, wire)
         return helper.murmur.explain
 
@@ -53,10 +81,12 @@ class _Helper(ProcessProtocol):
 
     murmur: Murmur
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, helpers: Helpers) -> None:
         self._reactor = reactor
+        self._helpers = helpers
         self._ended = False
         self._timer: IDelayedCall | None = None
+        self.gone: Deferred[None] = Deferred()
 
     def start(self, argv: list[str], environ: Mapping[str, str], wire: Wire) -> None:
         (their_input, our_output), (our_input, their_output), (our_error, their_error) = new_pipes(3)
@@ -68,22 +98,42 @@ class _Helper(ProcessProtocol):
             raise Unavailable(f"{argv[0]} cannot be run: {error.strerror}") from None
         finally:
             close_all(files.values())
+        self._helpers.running.add(self)
         self.murmur = Murmur(self._reactor, our_error)
         OwnPipes(self._reactor, our_input, our_output, self._parted).connect(wire)
 
     def _parted(self) -> None:
         if not self._ended:
-            self._timer = self._reactor.callLater(_PARTING_S, self._end, "TERM")
+            self._end_later("TERM", _PARTING_S)
+
+    def end(self, grace_s: float) -> None:
+        """Now, and by force after ``grace_s`` seconds."""
+        self._signal("TERM")
+        self._end_later("KILL", grace_s)
+
+    def _end_later(self, name: str, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self._reactor.callLater(seconds, self._end, name)
 
     def _end(self, name: str) -> None:
-        self._timer = self._reactor.callLater(_PARTING_S, self._end, "KILL") if name == "TERM" else None
+        if name == "TERM":
+            self.end(_PARTING_S)
+        else:
+            self._signal(name)
+
+    def _signal(self, name: str) -> None:
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess(name)  # type: ignore[union-attr]
 
-    def processExited(self, reason: Failure) -> None:
-        self._ended = True
+    def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
+    def processExited(self, reason: Failure) -> None:
+        self._ended = True
+        self._stop_timer()
+
     def processEnded(self, reason: Failure) -> None:
         self.murmur.close()
+        self._helpers.running.discard(self)
+        self.gone.callback(None)

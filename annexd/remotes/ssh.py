@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import Any
 from annexd.errors import ConfigError, PeerLost, Unavailable
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Explain
+from annexd.remotes.private_directory import PrivateDirectory
 from annexd.remotes.ssh_master import Master
 from annexd.remotes.ssh_session import NoSession
 from annexd.remotes.url import Ssh
@@ -26,6 +28,8 @@ from annexd.sessions.wire import Wire
 
 _LONGEST_PATH = 107 - 17
 """Of a unix socket, with the suffix under which ssh makes it."""
+
+_PLAIN = re.compile(rb"[A-Za-z0-9-]+")
 
 _MOST_MASTERS = 16
 """To one host."""
@@ -61,14 +65,9 @@ class SshHosts:
         self._idle_s = idle_s
         self._masters: dict[Destination, list[Master]] = {}
         self._numbers = itertools.count(1)
-        try:
-            self._directory = tempfile.TemporaryDirectory(
-                prefix="annexd-ssh-", dir=directory, ignore_cleanup_errors=True
-            )
-        except OSError as error:
-            raise ConfigError(f"{directory or tempfile.gettempdir()}: {error.strerror}") from None
-        if len(os.fsencode(self._directory.name)) + 8 > _LONGEST_PATH:
-            self._directory.cleanup()
+        self._directory = PrivateDirectory(directory)
+        if len(os.fsencode(self._directory.path)) + 8 > _LONGEST_PATH:
+            self._directory.close()
             raise ConfigError(
                 f"{directory or tempfile.gettempdir()} is too long a path for the sockets of ssh"
             )
@@ -91,13 +90,13 @@ class SshHosts:
 
     def _master(self, to: Destination) -> Master:
         masters = self._masters.setdefault(to, [])
-        masters[:] = [master for master in masters if not master.ended]
+        masters[:] = [master for master in masters if not master.gone.called]
         for master in masters:
             if master.useful:
                 return master
-        if len(masters) >= _MOST_MASTERS:
+        if sum(not master.ended for master in masters) >= _MOST_MASTERS:
             raise Unavailable("no further session can be had over ssh")
-        path = os.path.join(self._directory.name, str(next(self._numbers)))
+        path = os.path.join(self._directory.path, str(next(self._numbers)))
         masters.append(Master(self._reactor, self._argv(to, path), self._environ, path, self._idle_s))
         return masters[-1]
 
@@ -120,7 +119,7 @@ class SshHosts:
             master.close()
         for master in masters:
             await master.gone
-        self._directory.cleanup()
+        self._directory.close()
 
 
 def _bound_to_us(path: str | None) -> list[str]:
@@ -161,8 +160,9 @@ class SshDialer:
 
 
 def command_line(shell: bytes, path: bytes, uuid: bytes, own_uuid: bytes) -> bytes:
-    """As stock clients write it: forced commands read it."""
-    return b"%b 'p2pstdio' %b %b --uuid %b" % (shell, quoted(path), quoted(own_uuid), uuid)
+    """As stock clients write it, who do not quote UUIDs: forced commands read it."""
+    safe = uuid if _PLAIN.fullmatch(uuid) else quoted(uuid)
+    return b"%b 'p2pstdio' %b %b --uuid %b" % (shell, quoted(path), quoted(own_uuid), safe)
 
 
 def quoted(word: bytes) -> bytes:

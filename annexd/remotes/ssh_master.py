@@ -58,8 +58,12 @@ class Master(ProcessProtocol):
         self._start(argv, environ)
 
     def _start(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        ours, theirs = os.pipe()
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            ours, theirs = os.pipe()
+        except OSError:
+            os.close(nothing)
+            raise
         self._murmur = Murmur(self._reactor, ours)
         files = {0: nothing, 1: nothing, 2: theirs}
         try:

@@ -91,17 +91,19 @@ async def open_session(
     ``wire`` to it.  ``ended`` is called when they have parted again.  Raises
     `NoSession`, `PeerLost` and `FramingError`.
     """
-    control = Control(reactor)
     (their_input, our_output), (our_input, their_output), (our_error, their_error) = new_pipes(3)
     theirs = (their_input, their_output, their_error)
+    control: Control | None = None
     try:
+        control = Control(reactor)
         await control.connect(path)
         await control.send(ssh_mux.new_session(_REQUEST, command))
         for fd in theirs:
             await control.send_descriptor(fd)
         await _opened(control)
     except BaseException:
-        control.close()
+        if control is not None:
+            control.close()
         close_all((our_input, our_output, our_error))
         raise
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from annexd.client.p2p_address import Address, fingerprint, is_literal
@@ -18,24 +19,33 @@ from annexd.transports.tls import TlsTransport
 
 
 class TlsDialer:
-    """``context`` is what `trust` makes of the same address; ``auth`` has the token that is kept for it."""
+    """
+    ``context`` gets what `trust` makes of the same address, in a thread: once,
+    as it costs a hundredth of a second to read what the system trusts.
+    ``auth`` has the token that is kept for it.
+    """
 
-    def __init__(self, reactor: Any, address: Address, context: ssl.SSLContext, auth: Auth) -> None:
+    def __init__(
+        self, reactor: Any, address: Address, context: Callable[[], Awaitable[ssl.SSLContext]], auth: Auth
+    ) -> None:
         self._reactor = reactor
         self._address = address
-        self._context = context
+        self._get_context = context
+        self._context: ssl.SSLContext | None = None
         self.auth: Auth | None = auth
 
     async def connect(self, wire: Wire) -> Explain:
+        if self._context is None:
+            self._context = await self._get_context()
         sock = await connected(self._reactor, self._address.host, self._address.port)
-        secure = await self._secured(sock)
+        secure = await self._secured(sock, self._context)
         TlsTransport(self._reactor, secure).connect(wire)
         return nothing_said
 
-    async def _secured(self, sock: socket.socket) -> ssl.SSLSocket:
+    async def _secured(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
         address = self._address
         name = None if address.sha256 and is_literal(address.server_name) else address.server_name
-        secure = await secured_towards(self._reactor, sock, self._context, name)
+        secure = await secured_towards(self._reactor, sock, context, name)
         if address.sha256:
             seen = fingerprint(secure.getpeercert(True) or b"")
             if not hmac.compare_digest(seen, address.sha256):

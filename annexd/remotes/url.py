@@ -7,7 +7,8 @@ The url of a git remote: what kind of place it is, as git and git-annex see it.
     p2p-annex::NETWORK:ADDRESS        P2PAnnex
     http://, https://, annex+http://  Http
 
-Anything else is `Unsupported`, with a reason.
+Anything else is `Unsupported`, with a reason, which clients see: so it does not
+say the url, in which there may be a password.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _helped(helper: str, rest: str) -> Place:
     if helper == "p2p-annex":
         network, colon, address = rest.partition(":")
         if not colon or not _NETWORK.fullmatch(network) or not address or address.startswith("-"):
-            return Unsupported(f"p2p-annex::{rest} names no network and address")
+            return Unsupported("its url names no network and address")
         return P2PAnnex(network, address)
     if helper == "tor-annex":
         return Unsupported("tor-annex remotes cannot be used yet")
@@ -101,14 +102,14 @@ def _with_scheme(scheme: str, rest: str, url: str) -> Place:
     if scheme in _SSH:
         parts = _AUTHORITY.fullmatch(rest)
         if parts is None or not parts[4]:
-            return Unsupported(f"{url} names no host and path")
+            return Unsupported("its url names no host and path")
         return _ssh(
             _decoded(parts[1] or "").decode("utf-8", "replace"), parts[2], parts[3], _decoded(parts[4])
         )
     if scheme == "file":
         host, slash, path = rest.partition("/")
         if not slash or host not in ("", "localhost"):
-            return Unsupported(f"{url} names no path on this machine")
+            return Unsupported("its url names no path on this machine")
         return Local(os.path.normpath(b"/" + _decoded(path).lstrip(b"/")))
     if scheme in _WEB:
         return Http(url)

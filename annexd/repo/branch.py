@@ -31,9 +31,12 @@ from annexd.repo.modes import Modes
 from annexd.repo.othertmp import read_small, replace_file
 from annexd.repo.settings import Settings
 from annexd.repo.tip import Tip, sync
+from annexd.repo.uniting import United
 
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
 _MOST_FILES = 2000  # in one commit: it takes about a second, in which others wait
+_AGAIN_S = 60.0  # what cannot be merged may take long to find that out
+_SLICE_S = 0.1
 _MESSAGE = b"update"
 
 
@@ -63,6 +66,9 @@ class Branch:
         self._modes = modes
         self._now = now
         self._durable = durable
+        self._clock = clock
+        self._united: United = {}
+        self._unmergeable: dict[bytes, float] = {}  # until when
         self._tip = Tip(git, layout, modes, durable, clock, sleep)
 
     # --- keys ----------------------------------------------------------------
@@ -201,18 +207,54 @@ class Branch:
 
         self._tip.move(make)
 
+    def prepare_merge(self) -> bool:
+        """
+        Do a part of what `merge` has to do, for as long as others can wait;
+        was that all?  The journal is not locked.
+        """
+        if not self._settings.always_commit or self._settings.needs_git_annex_to_commit:
+            return True
+        until = self._clock() + _SLICE_S
+        for commit in siblings.unmerged(self._git, self._layout):
+            if commit not in self._unmergeable:
+                done, files = siblings.prepare(
+                    self._git, commit, self._united, lambda: self._clock() >= until
+                )
+                with _refusing(self._layout.git_dir):
+                    self._tip.settle_objects(files)
+                if not done:
+                    return False
+        return True
+
     def merge(self) -> bool:
         """
         Take in what others have pushed or we have fetched, as git-annex does
         when it starts.  Returns `False` when there was nothing, or when the
-        settings say that git-annex is to do it.
+        settings say that git-annex is to do it.  Of those that cannot be
+        merged the first is `Refused` once the others are; they are tried
+        again, but not at once.
         """
         if not self._settings.always_commit or self._settings.needs_git_annex_to_commit:
             return False
         merged = False
+        problems: list[Refused] = []
+        self._unmergeable = {c: until for c, until in self._unmergeable.items() if until > self._clock()}
+
+        def make(commit: bytes, head: bytes | None) -> Commit | None:
+            try:
+                return siblings.merge(self._git, commit, self._united, head)
+            except Refused as error:
+                problems.append(error)
+                self._unmergeable[commit] = self._clock() + _AGAIN_S
+                return None
+
         for commit in siblings.unmerged(self._git, self._layout):
-            with self._journal_locked(), _refusing(self._layout.journal):
-                merged |= self._tip.move(partial(siblings.merge, self._git, commit))
+            if commit not in self._unmergeable:
+                with self._journal_locked(), _refusing(self._layout.journal):
+                    merged |= self._tip.move(partial(make, commit))
+        self._united = {}
+        if problems:
+            raise problems[0]
         return merged
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from annexd.errors import Refused
 from annexd.protocol.keys import Key
 from annexd.repo import presence, trees
 from annexd.repo.branch import branch_path
@@ -62,7 +63,15 @@ def _walk(repository: Repository, head: bytes | None) -> Iterator[Logged]:
         for name, blob in _location_logs(repository.git, head):
             key = _key(name)
             if key is not None:
-                yield Logged(key, presence.holders(repository.git.content(blob)))
+                yield Logged(key, _holders(repository.git, blob))
+
+
+def _holders(git: Git, blob: bytes) -> frozenset[bytes]:
+    """One log that cannot be read is no reason not to read the others."""
+    try:
+        return presence.holders(git.content(blob))
+    except Refused:
+        return frozenset()
 
 
 def _journalled(repository: Repository) -> Iterator[Logged]:
@@ -89,8 +98,10 @@ def _location_logs(git: Git, head: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _directories(git: Git, tree: bytes) -> list[bytes]:
+    """Each once: no two have the same keys, but a few trees can be made to stand for millions."""
     entries = trees.cut(git.content(tree)).values()
-    return [oid.hex().encode("ascii") for mode, oid in entries if mode == trees.TREE]
+    found = dict.fromkeys(oid for mode, oid in entries if mode == trees.TREE)
+    return [oid.hex().encode("ascii") for oid in found]
 
 
 def _key(log_name: bytes) -> Key | None:

@@ -23,15 +23,14 @@ from pygit2.enums import ObjectType, ReferenceType, RepositoryOpenFlag
 
 from annexd.errors import Refused
 from annexd.repo import trees
+from annexd.repo.uniting import Enough, Unite, United, Uniting, changed
 
 BRANCH = b"refs/heads/git-annex"
-
-Unite = Callable[[bytes, bytes, bytes], bytes]
-"""What one file becomes: its path, our content, theirs."""
 
 _BRANCH = BRANCH.decode("ascii")
 _NOT_ANGLED = re.compile(r"[<>\n\0]")
 _TRIES = 5
+_LARGEST = 64 * 1024 * 1024  # bytes of a file on the branch; a log of a million lines is as large
 _MOVED_ON = "old reference value does not match"
 
 
@@ -133,7 +132,7 @@ class Git:
                     return None
                 tree = entry
             blob = _entry(tree, name)
-            return blob.data if isinstance(blob, pygit2.Blob) else None
+            return _read(self._repository, str(blob.id)) if isinstance(blob, pygit2.Blob) else None
 
     # --- objects, by their names in hex ----------------------------------------
 
@@ -145,7 +144,7 @@ class Git:
     def content(self, name: bytes) -> bytes:
         """Of a tree (see `annexd.repo.trees`), or of a file."""
         with _refusing(self.git_dir):
-            return self._repository[name.decode("ascii")].read_raw()
+            return _read(self._repository, name.decode("ascii"))
 
     def checked_in(self, path: bytes) -> bytes | None:
         """What a file of HEAD holds, or a symlink leads to; `None` where there is none."""
@@ -160,7 +159,7 @@ class Git:
                     return None
                 tree = oid.hex()
             mode, oid = trees.cut(self._repository[tree].read_raw()).get(name, (b"", b""))
-            return self._repository[oid.hex()].read_raw() if mode in trees.CONTENT else None
+            return _read(self._repository, oid.hex()) if mode in trees.CONTENT else None
 
     def _head(self) -> bytes | None:
         reference = self._repository.references.get(_BRANCH)
@@ -181,23 +180,47 @@ class Git:
         refers to it until `move_branch`.
         """
         with _refusing(self.git_dir):
-            writing = _Writing(self._repository)
+            objects = _Objects(self._repository)
             base = None if parent is None else str(self._root_of(parent).id)
-            tree = writing.tree(base, trees.nested(files))
-            return self._committed(writing, tree, message, [] if parent is None else [parent])
+            tree = changed(objects, base, trees.nested(files))
+            return self._committed(objects, tree, message, [] if parent is None else [parent])
 
-    def write_merge(self, ours: bytes, theirs: bytes, message: bytes, unite: Unite) -> Commit:
+    def write_merge(
+        self, ours: bytes, theirs: bytes, message: bytes, unite: Unite, known: United | None = None
+    ) -> Commit:
         """
         A commit on both, with the files of both; of what they have both, and
         differs, ``unite`` makes one from the path and the two contents.
+        ``known`` is what `unite_some` has done of that.
         """
         with _refusing(self.git_dir):
-            writing = _Writing(self._repository)
-            roots = [
-                str(self._repository[one.decode("ascii")].peel(pygit2.Tree).id) for one in (ours, theirs)
-            ]
-            tree = writing.united(roots[0], roots[1], unite)
-            return self._committed(writing, tree, message, [ours, theirs])
+            objects = _Objects(self._repository)
+            tree = Uniting(objects, unite, known).of(*self._roots(ours, theirs))
+            return self._committed(objects, tree, message, [ours, theirs])
+
+    def unite_some(
+        self, ours: bytes, theirs: bytes, unite: Unite, known: United, enough: Callable[[], bool]
+    ) -> tuple[bool, tuple[bytes, ...]]:
+        """
+        Go on with what `write_merge` has to do, until that is ``enough``: a
+        merge may take a minute, in which others wait.  Whether that was all,
+        and the files of the objects that were written.
+        """
+        with _refusing(self.git_dir):
+            objects = _Objects(self._repository)
+            try:
+                Uniting(objects, unite, known, enough).of(*self._roots(ours, theirs))
+                return True, self._files(objects)
+            except Enough:
+                return False, self._files(objects)
+
+    def _roots(self, ours: bytes, theirs: bytes) -> tuple[str, str]:
+        one, two = (self._repository[name.decode("ascii")].peel(pygit2.Tree) for name in (ours, theirs))
+        return str(one.id), str(two.id)
+
+    def _files(self, objects: _Objects) -> tuple[bytes, ...]:
+        directory = os.path.join(self.common_dir, b"objects")
+        return tuple(_loose(directory, name) for name in objects.names)
 
     def contains(self, commit: bytes, other: bytes) -> bool:
         """Whether ``other`` is ``commit`` or an ancestor of it."""
@@ -211,14 +234,13 @@ class Git:
             one, two = (self._repository[name.decode("ascii")].peel(pygit2.Tree) for name in (commit, other))
             return one.id == two.id
 
-    def _committed(self, writing: _Writing, tree: str, message: bytes, parents: list[bytes]) -> Commit:
+    def _committed(self, objects: _Objects, tree: str, message: bytes, parents: list[bytes]) -> Commit:
         who = self._signature()
         text = message if message.endswith(b"\n") else message + b"\n"
         names = [parent.decode("ascii") for parent in parents]
         commit = str(self._repository.create_commit(None, who, who, text, tree, names))
-        writing.names.append(commit)
-        objects = os.path.join(self.common_dir, b"objects")
-        return Commit(commit.encode("ascii"), tuple(_loose(objects, name) for name in writing.names))
+        objects.names.append(commit)
+        return Commit(commit.encode("ascii"), self._files(objects))
 
     def move_branch(self, commit: bytes, parent: bytes | None) -> bool:
         """
@@ -272,39 +294,21 @@ class Git:
         return pygit2.Signature(name, email)
 
 
-class _Writing:
-    """Writes objects and remembers their names."""
+class _Objects:
+    """Reads objects, and writes them and remembers their names; see `annexd.repo.uniting.Objects`."""
 
     def __init__(self, repository: pygit2.Repository) -> None:
         self._repository = repository
         self.names: list[str] = []
 
-    def tree(self, base: str | None, changes: trees.Directory) -> str:
-        """The tree ``base`` with these changes; its name."""
-        entries = {} if base is None else trees.cut(self._repository[base].read_raw())
-        for name, change in changes.items():
-            if isinstance(change, bytes):
-                entries[name] = trees.FILE, bytes.fromhex(self._write(ObjectType.BLOB, change))
-                continue
-            mode, oid = entries.get(name, (b"", b""))
-            inner = self.tree(oid.hex() if mode == trees.TREE else None, change)
-            entries[name] = trees.TREE, bytes.fromhex(inner)
-        return self._write(ObjectType.TREE, trees.joined(entries))
+    def read(self, name: str) -> bytes:
+        return _read(self._repository, name)
 
-    def united(self, ours: str, theirs: str, unite: Unite, path: bytes = b"") -> str:
-        """One tree of two; its name.  What is a file in one and a directory in the other stays ours."""
-        entries, others = (trees.cut(self._repository[name].read_raw()) for name in (ours, theirs))
-        for name, (mode, oid) in others.items():
-            known_mode, known = entries.setdefault(name, (mode, oid))
-            if known == oid or mode != known_mode:
-                continue
-            if mode == trees.TREE:
-                new = self.united(known.hex(), oid.hex(), unite, path + name + b"/")
-            else:
-                contents = (self._repository[one.hex()].read_raw() for one in (known, oid))
-                new = self._write(ObjectType.BLOB, unite(path + name, *contents))
-            entries[name] = mode, bytes.fromhex(new)
-        return self._write(ObjectType.TREE, trees.joined(entries))
+    def write_file(self, content: bytes) -> str:
+        return self._write(ObjectType.BLOB, content)
+
+    def write_tree(self, content: bytes) -> str:
+        return self._write(ObjectType.TREE, content)
 
     def _write(self, kind: ObjectType, content: bytes) -> str:
         for _ in range(_TRIES):
@@ -331,6 +335,14 @@ def _refusing(git_dir: bytes) -> Iterator[None]:
         raise Refused(f"the git repository {where} cannot be used: {reason}") from error
     except (KeyError, OSError) as error:
         raise Refused(f"the git repository {os.fsdecode(git_dir)} cannot be used: {error}") from error
+
+
+def _read(repository: pygit2.Repository, name: str) -> bytes:
+    """Of an object; who can push can also push what is larger than our memory."""
+    size = repository.odb.read_header(name)[1]
+    if size > _LARGEST:
+        raise Refused(f"the git object {name} is too large to be a part of a git-annex branch: {size} bytes")
+    return repository[name].read_raw()
 
 
 def _entry(tree: pygit2.Tree, name: bytes) -> pygit2.Object | None:

@@ -61,14 +61,17 @@ class Repository:
         open_watch: OpenWatch,
         fsync: bool,
         clocks: Clocks,
+        work_tree: bytes | None = None,
     ) -> None:
         self.git_dir = git.git_dir
+        self.work_tree = work_tree
         self.git = git
         self.git_annex = git_annex
         self.parts = parts
         self.workers = workers
         self.clocks = clocks
         self._fsync = fsync
+        self._unmerged = ""
         self.ledger = Ledger(parts.branch, self._commit, workers.disk, clock)
         self.sweeper = Sweeper(clock, workers.disk, lambda path: self.parts.locks.finish(path))
         self.changing = Changing(self.ledger, workers, git_annex, clocks, fsync, self.sweeper)
@@ -97,15 +100,15 @@ class Repository:
         """
         git = Git(git_dir)
 
-        def read() -> tuple[Parts, GitAnnex]:
+        def read() -> tuple[Parts, bytes | None]:
             work_tree = git.work_tree
             pointers = None if work_tree is None else Pointers(git_dir, work_tree)
-            parts = assemble(git, pointers, fsync=fsync, clocks=clocks)
-            return parts, GitAnnex(git_dir, work_tree, program)
+            return assemble(git, pointers, fsync=fsync, clocks=clocks), work_tree
 
         with refusing():
-            parts, git_annex = await workers.disk.run(read)
-        repository = cls(git, parts, workers, clock, git_annex, open_watch, fsync, clocks)
+            parts, work_tree = await workers.disk.run(read)
+        git_annex = GitAnnex(git_dir, work_tree, program)
+        repository = cls(git, parts, workers, clock, git_annex, open_watch, fsync, clocks, work_tree)
         if parts.unchangeable is None:
             await repository._make_up_for_kills()
         return repository
@@ -166,10 +169,27 @@ class Repository:
     async def _refs(self) -> Refs:
         return await self.ledger.run(self.git.refs)
 
-    async def take_in(self) -> bool:
-        """Merge what others have pushed, or git has fetched, of the git-annex branch; was there anything?"""
-        with refusing():
-            return await self.ledger.run(self.parts.branch.merge)
+    async def take_in(self, most_slices: int | None = None) -> bool:
+        """
+        Merge what others have pushed, or git has fetched, of the git-annex
+        branch; was there anything?  What cannot be merged is no reason not to
+        go on with what is known.  A large merge is done in slices, between
+        which others use the branch; whoever stops after ``most_slices`` leaves
+        the rest to the next one to come.
+        """
+        try:
+            with refusing():
+                slices = 0
+                while not await self.ledger.run(self.parts.branch.prepare_merge):
+                    slices += 1
+                    if slices == most_slices:
+                        return False
+                return await self.ledger.run(self.parts.branch.merge)
+        except Refused as error:
+            if str(error) != self._unmerged:
+                self._unmerged = str(error)
+                _log.warn("{name}: not merged: {reason}", name=self.git_dir, reason=str(error))
+            return False
 
     async def flush(self) -> None:
         """Commit the journal now, and leave nothing behind that is to be tidied up."""

@@ -53,7 +53,7 @@ class Tip:
             commit = make(head)
             if commit is None:
                 return False
-            self._settle_objects(commit.object_files)
+            self.settle_objects(commit.object_files)
             self._disown_index()
             try:
                 if self._git.move_branch(commit.name, head):
@@ -83,7 +83,7 @@ class Tip:
             path = os.fsdecode(self._layout.index_state)
             raise Refused(f"the location log cannot be kept: {path}: {error.strerror}") from error
 
-    def _settle_objects(self, files: tuple[bytes, ...]) -> None:
+    def settle_objects(self, files: tuple[bytes, ...]) -> None:
         """libgit2 knows neither core.sharedRepository nor one repository's wish for fsync."""
         directories = dict.fromkeys(map(os.path.dirname, files))
         if self._modes.shared is not None:

@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from annexd.router.automaton import Automaton
+
 _CLASSES = {
     "alnum": "a-zA-Z0-9",
     "alpha": "a-zA-Z",
@@ -42,16 +44,33 @@ class BadGlob(ValueError):
     """Brackets that are not closed, or a range that ends before it begins."""
 
 
+_CHEAP = 100_000
+"""Steps of Python's regular expressions, which are the faster ones where they need not go back often."""
+
+
+class Glob:
+    """``items`` are those of an `Automaton`."""
+
+    def __init__(self, items: list[str], flags: re.RegexFlag) -> None:
+        self._pattern = re.compile("^" + "".join(items) + "$", flags)
+        self._automaton = Automaton(items, flags)
+        self._choices = sum(item.endswith(("*", "+")) for item in items)
+
+    def matches(self, text: str) -> bool:
+        if (len(text) + 1) ** self._choices <= _CHEAP:
+            return self._pattern.search(text) is not None
+        return self._automaton.matches(text)
+
+
 @lru_cache(maxsize=1024)
-def compiled(glob: str, files: bool) -> re.Pattern[str]:
+def compiled(glob: str, files: bool) -> Glob:
     """
-    What is to be searched for in a text.  Globs for ``files`` tell upper and
-    lower case, others do not.  Raises `BadGlob`.
+    Globs for ``files`` tell upper and lower case, others do not.  Raises `BadGlob`.
     """
     posix = "".join(_posix(glob, files))
     flags = re.MULTILINE if files else re.MULTILINE | re.IGNORECASE
     try:
-        return re.compile("^" + "".join(_python(posix)) + "$", flags)
+        return Glob(_items(posix), flags)
     except BadGlob as error:
         raise BadGlob(f"{glob!r}: {error}") from None
 
@@ -85,8 +104,18 @@ def _outside(character: str, files: bool) -> str:
     return character if character.isalpha() or character.isdecimal() else "\\" + character
 
 
+def _items(posix: str) -> list[str]:
+    items: list[str] = []
+    for part in _python(posix):
+        if part not in ("*", "+"):
+            items.append(part)
+        elif not items[-1].endswith(part):
+            items[-1] += part
+    return items
+
+
 def _python(posix: str) -> Iterator[str]:
-    """The same as a regular expression of Python."""
+    """The same as the parts of a regular expression of Python."""
     position = 0
     while position < len(posix):
         character = posix[position]

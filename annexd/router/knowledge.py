@@ -36,6 +36,7 @@ LOGS = (
 )
 """The files of the branch that `Knowledge.from_logs` reads."""
 
+_UUID = re.compile(rb"[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*")
 _REMOTE_NAME = re.compile(r"(?![.-])[\w.-]+")
 _ENTITY = re.compile(rb"&([0-9]{1,7});")
 _LAST_CHARACTER = 0x10FFFF
@@ -169,9 +170,12 @@ def _sizes(values: Mapping[bytes, bytes]) -> Mapping[bytes, int]:
 
 
 def _proxied(value: bytes) -> tuple[Proxied, ...]:
-    """Names that are no good as names of git remotes are dropped, as git-annex does."""
+    """
+    Names that are no good as names of git remotes are dropped, as git-annex
+    does, and so is what no UUID looks like: it goes into commands for others.
+    """
     parts = (word.partition(b":") for word in value.split())
-    return tuple(Proxied(uuid, name) for uuid, _, name in parts if uuid and is_remote_name(name))
+    return tuple(Proxied(u, name) for u, _, name in parts if _UUID.fullmatch(u) and is_remote_name(name))
 
 
 def is_remote_name(name: bytes) -> bool:

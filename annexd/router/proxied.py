@@ -6,6 +6,7 @@ becomes known of where content is goes into the gateway's own location log.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar, Union
 
 from twisted.internet.interfaces import IReactorTime
@@ -26,7 +27,10 @@ T = TypeVar("T")
 
 
 class ProxiedNode:
-    """See `annexd.store.Store`."""
+    """
+    See `annexd.store.Store`.  ``members`` are the nodes of ``node`` where that
+    is a neighbour's cluster: what it says of others is nothing that it can know.
+    """
 
     def __init__(
         self,
@@ -35,8 +39,10 @@ class ProxiedNode:
         caller: Caller,
         clock: IReactorTime,
         limits: Limits | None = None,
+        members: frozenset[bytes] = frozenset(),
     ) -> None:
         self.node = node
+        self._members = members
         self.log = Recording(log)
         self.limits = limits or Limits()
         self.errands = Errands(clock)
@@ -64,8 +70,7 @@ class ProxiedNode:
             self.limits.for_removal(self.node),
             lambda late: self.record(key, late, False),
         )
-        await self.record(key, outcome, False)
-        return outcome
+        return await self.record(key, outcome, False)
 
     async def timestamp(self) -> int:
         return await self.asked(self._store.timestamp(), self.limits.for_answer(self.node))
@@ -92,8 +97,7 @@ class ProxiedNode:
             self._store.write(key, file), self.limits.for_answer(self.node), _close_writer
         )
         if isinstance(answer, Outcome):
-            await self.record(key, answer, True)
-            return answer
+            return await self.record(key, answer, True)
         return _ProxiedWriter(self, key, answer)
 
     async def changes(self) -> tuple[bytes, ...]:
@@ -119,12 +123,17 @@ class ProxiedNode:
         """Without waiting long for it."""
         await quietly(self.asked(work, self.limits.parting, call_off=True))
 
-    async def record(self, key: Key, outcome: Outcome, present: bool) -> None:
-        """What is at a cluster is at those of its nodes that it names."""
+    async def record(self, key: Key, outcome: Outcome, present: bool) -> Outcome:
+        """
+        What is at a cluster is at those of its nodes that it names; the
+        outcome, as far as it can be believed.
+        """
+        outcome = replace(outcome, also=tuple(uuid for uuid in outcome.also if uuid in self._members))
         if is_cluster(self.uuid):
             await self.log.record(key, dict.fromkeys(outcome.also, present))
         elif outcome.ok:
             await self.log.record(key, {self.uuid: present})
+        return outcome
 
     async def _correct(self, key: Key, here: bool) -> None:
         if not is_cluster(self.uuid) and here != (self.uuid in await self.log.holders(key)):
@@ -196,8 +205,7 @@ class _ProxiedWriter:
             )
         except Unavailable as error:
             return Outcome(False, reason=str(error))
-        await self._proxied.record(self._key, outcome, True)
-        return outcome
+        return await self._proxied.record(self._key, outcome, True)
 
 
 async def _release(lease: Lease) -> None:

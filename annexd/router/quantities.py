@@ -19,6 +19,9 @@ _LONG = ("kilo", "mega", "giga", "tera", "peta", "exa", "zetta", "yotta", "ronna
 _BINARY = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")
 _LONG_BINARY = ("kibi", "mebi", "gibi", "tebi", "pebi", "exbi", "zebi", "yobi")
 _BITS_PER_BYTE = 8
+_LONGEST = 4000
+"""Digits: Python refuses to convert many more, and nobody means so many."""
+
 _LAST_BIT_PREFIX = 8
 
 
@@ -43,7 +46,7 @@ _UNITS = _units()
 def integer(text: str) -> int | None:
     """A whole number at the beginning of ``text``, in 64 bits; `None` where there is none."""
     match = _INTEGER.match(text)
-    if match is None:
+    if match is None or len(match[0]) > _LONGEST:
         return None
     return (_whole(match[0]) + 2**63) % 2**64 - 2**63
 
@@ -74,4 +77,9 @@ def _whole(digits: str) -> int:
 
 
 def _float(digits: str) -> float:
-    return float(_whole(digits)) if digits.lstrip("-")[:2].lower() in _BASES else float(digits)
+    if digits.lstrip("-")[:2].lower() not in _BASES:
+        return float(digits)
+    try:
+        return float(_whole(digits))
+    except OverflowError:
+        return float("-inf" if digits[0] == "-" else "inf")

@@ -95,7 +95,7 @@ def _standing(meaning: Meaning) -> Term:
 def _path(included: bool) -> Callable[[str], Term | None]:
     def path(glob: str) -> Term:
         try:
-            return Path(globs.compiled(glob, files=True).search, included)
+            return Path(globs.compiled(glob, files=True).matches, included)
         except globs.BadGlob as error:
             return Unusable(str(error))
 
@@ -166,7 +166,7 @@ def _metadata(value: str) -> Term | None:
         glob = globs.compiled(wanted, files=False)
     except globs.BadGlob as error:
         return Unusable(str(error))
-    return Metadata(field.lower(), lambda text: glob.search(text) is not None)
+    return Metadata(field.lower(), glob.matches)
 
 
 def _comparing(compare: Callable[[Any, Any], bool], wanted: str) -> Callable[[str], bool]:

@@ -46,6 +46,7 @@ from annexd.sessions.deadlines import Patience
 from annexd.sessions.wire import Wire
 from annexd.store import Lease, Outcome, Reader, Writer
 
+_LONGEST_SENTENCE = 1000
 _VALIDITY = 1
 _BEFORE = 3
 _DATA_PRESENT = 4
@@ -193,10 +194,15 @@ class _Turn:
         except (PeerLost, FramingError) as error:
             raise Unavailable(f"the peer did not answer: {error}") from error
         if isinstance(reply, Error):
-            raise Refused(reply.text.decode("utf-8", "replace"))
+            raise Refused(_sentence(reply.text))
         if type(reply) not in answers(kind, self.wire.version):
             raise Unavailable(f"the peer answered {kind.__name__} with {type(reply).__name__}")
         return reply
+
+
+def _sentence(text: bytes) -> str:
+    """It is shown to others on their terminals."""
+    return "".join(filter(str.isprintable, text.decode("utf-8", "replace")[:_LONGEST_SENTENCE]))
 
 
 def _outcome(answer: Message) -> Outcome:

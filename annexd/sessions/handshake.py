@@ -13,6 +13,8 @@ NEWEST = 4
 _MOST_LINES = 20
 """A peer that says more than this without a good AUTH among it does not know what to say."""
 
+_LONGEST_WORD = 200
+
 
 def agreed(asked: int) -> int:
     """The version for a session in which the client asked for ``asked``."""
@@ -86,4 +88,4 @@ def _shown(message: Message) -> str:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
+    return "".join(filter(str.isprintable, data[:_LONGEST_WORD].decode("utf-8", "replace")))

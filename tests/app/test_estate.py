@@ -5,9 +5,11 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.app.charts import Chart
 from annexd.app.estate import Estate
 from annexd.node import Node
 from annexd.router.configured import Configured, Remote
+from annexd.router.knowledge import Knowledge
 from annexd.router.ports import Way
 from tests.router.test_routes import ME, N1, N2, N3, N4, RING, A, B, C, routes
 from tests.support.gateway_net import CLUSTER
@@ -23,8 +25,8 @@ class SecondTries(SynchronousTestCase):
         remotes = [
             Remote(name, uuid, b"ssh://host/", 200.0) for name, uuid in (("n1", N1), ("a", A), ("c", C))
         ]
-        self.estate.configured = Configured(tuple(remotes))
-        self.estate.routes = routes(*RING)
+        chart = Chart(Configured(tuple(remotes)), Knowledge.from_logs({}), routes(*RING))
+        self.estate._use(chart)
 
     def make(self, remote: Remote, uuid: bytes) -> Node:
         return FakeNode(remote.name)

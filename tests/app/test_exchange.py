@@ -1,156 +1,152 @@
-"""Gateways telling each other what they know; git, and the repository, are played."""
+"""When gateways tell each other what they know, and when no more."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any, Callable, cast
+from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.app.exchange import Exchange
-from annexd.errors import Unavailable
-from annexd.repo.git import BRANCH
+from annexd.app.exchange import Exchange, git_in
+from annexd.flow.workers import InlineWorkers
 from annexd.repo.local import Repository
 
-REJECTED = "git push: ! [rejected] git-annex -> synced/git-annex (fetch first)"
 
+class Gateway:
+    """As much of a repository as is needed."""
 
-class PlayedRepository:
-    """
-    Branches are sets of facts, and commits numbered, so that two with the same
-    facts are not the same commit.  It is its own git, its ledger, and what
-    follows its changes.
-    """
+    def __init__(self, path: str) -> None:
+        os.mkdir(path)
+        self.git_dir = os.fsencode(path)
+        self.workers = InlineWorkers()
+        self.changes = self.ledger = self
+        self.changed: Deferred[None] = Deferred()
 
-    def __init__(self) -> None:
-        self.git = self.ledger = self.changes = self
-        self.commits: dict[bytes, frozenset[str]] = {}
-        self.at: dict[bytes, bytes] = {}
-        self._waiting: list[Deferred[None]] = []
-        self.commit(BRANCH)
-
-    def commit(self, ref: bytes, *facts: str) -> None:
-        name = b"%d" % len(self.commits)
-        self.commits[name] = frozenset(facts)
-        self.at[ref] = name
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(None)
-
-    async def take_in(self) -> bool:
-        return True
-
-    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        return function(*args)
-
-    def refs(self) -> dict[bytes, bytes]:
-        return dict(self.at)
-
-    def contains(self, commit: bytes, other: bytes) -> bool:
-        return commit == other
-
-    def same_tree(self, commit: bytes, other: bytes) -> bool:
-        return self.commits[commit] == self.commits[other]
-
-    def follow(self) -> PlayedRepository:
+    def follow(self) -> Gateway:
         return self
 
     async def next(self) -> None:
-        self._waiting.append(Deferred())
-        await self._waiting[-1]
+        self.changed = Deferred()
+        await self.changed
+
+    async def take_in(self) -> bool:
+        return False
+
+    async def run(self, function: Any, *arguments: Any) -> bool:
+        return False
 
 
-class Exchanging(SynchronousTestCase):
+class SlowGit:
+    """Does nothing until it is told, and takes its time to end when it is called off."""
+
+    def __init__(self) -> None:
+        self.running: list[Deferred[None]] = []
+        self.called_off: list[Deferred[None]] = []
+        self.asked: list[tuple[bytes, ...]] = []
+
+    async def __call__(self, arguments: Sequence[bytes]) -> None:
+        self.asked.append(tuple(arguments))
+        self.running.append(Deferred())
+        try:
+            await self.running[-1]
+        except CancelledError:
+            self.called_off.append(Deferred())
+            await self.called_off[-1]
+            raise
+
+
+class ExchangeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.repository = PlayedRepository()
-        self.ran: list[tuple[bytes, ...]] = []
-        self.errors: dict[bytes, list[str]] = {}
-        self.theirs: tuple[str, ...] = ()
-        self.names = ["G2"]
-        self.hanging: set[bytes] = set()
-        self.events: list[LogEvent] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
-        played = cast(Repository, self.repository)
-        self.exchange = Exchange(self.clock, played, self.git, lambda: self.names)
-
-    async def git(self, arguments: Sequence[bytes]) -> None:
-        verb, remote = arguments[0], next(word for word in arguments[1:] if not word.startswith(b"-"))
-        self.ran.append((verb, remote))
-        if remote in self.hanging:
-            await Deferred[None]()
-        errors = self.errors.get(verb)
-        if errors:
-            raise Unavailable(errors.pop(0))
-        if verb == b"fetch":
-            self.repository.at[b"refs/remotes/%b/git-annex" % remote] = b"theirs"
-            self.repository.commits[b"theirs"] = frozenset(self.theirs)
-
-    def start(self) -> None:
+        self.git = SlowGit()
+        self.gateway = Gateway(self.mktemp())
+        self.neighbours = ["one", "two"]
+        self.over = 0
+        repository = cast(Repository, self.gateway)
+        self.exchange = Exchange(self.clock, repository, self.git, lambda: self.neighbours, self.ended)
         self.exchange.start()
-        self.addCleanup(lambda: self.successResultOf(Deferred.fromCoroutine(self.exchange.stop())))
 
-    def news(self, *facts: str) -> list[tuple[bytes, ...]]:
-        """What is done once there are new facts here."""
-        self.ran.clear()
-        self.repository.commit(BRANCH, *facts)
-        self.clock.advance(1)
-        return self.ran
+    def ended(self) -> None:
+        self.over += 1
 
-    def test_it_takes_and_gives(self) -> None:
-        self.start()
-        self.assertEqual(self.ran, [(b"fetch", b"G2")])
-        self.assertEqual(self.news("a"), [(b"fetch", b"G2"), (b"push", b"G2")])
+    def finish(self) -> None:
+        """What git was asked, until nothing more is."""
+        for _ in range(10):
+            for running in self.git.running:
+                if not running.called:
+                    running.callback(None)
 
-    def test_who_knows_the_same_is_told_nothing(self) -> None:
-        self.start()
-        self.theirs = ("a",)
-        self.assertEqual(self.news("a"), [(b"fetch", b"G2")])
+    def test_called_off_in_the_middle(self) -> None:
+        stopping = Deferred.fromCoroutine(self.exchange.stop())
+        self.git.called_off[0].callback(None)
+        self.assertNoResult(stopping)
+        self.git.called_off[1].callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual((self.over, self.flushLoggedErrors()), (1, []))
 
-    def test_outrun_by_others_it_takes_again_and_says_nothing(self) -> None:
-        self.start()
-        self.errors[b"push"] = [REJECTED]
-        self.assertEqual(self.news("a"), [(b"fetch", b"G2"), (b"push", b"G2")] * 2)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def test_after_each_change(self) -> None:
+        self.finish()
+        self.assertEqual([asked[0] for asked in self.git.asked], [b"fetch", b"fetch", b"push", b"push"])
+        self.gateway.changed.callback(None)
+        self.clock.advance(2)
+        self.assertEqual(len(self.git.asked), 6)
+        self.finish()
 
-    def test_not_for_ever(self) -> None:
-        self.start()
-        self.errors[b"push"] = [REJECTED] * 4
-        self.assertEqual(len(self.news("a")), 8)
-        self.ran.clear()
-        self.clock.advance(5)
-        self.assertEqual(self.ran, [(b"fetch", b"G2"), (b"push", b"G2")])
+    def test_when_there_is_nobody_any_more(self) -> None:
+        self.finish()
+        self.neighbours.clear()
+        self.gateway.changed.callback(None)
+        self.clock.advance(2)
+        self.assertEqual(self.over, 1)
 
-    def test_one_that_is_down_is_tried_again_less_and_less_often(self) -> None:
-        self.errors[b"fetch"] = ["git fetch: connection refused"] * 3
-        self.start()
-        for pause in (5, 10, 20):
-            self.ran.clear()
-            self.clock.advance(pause - 1)
-            self.assertEqual(self.ran, [])
-            self.clock.advance(1)
-            self.assertEqual(self.ran, [(b"fetch", b"G2")])
-        self.ran.clear()
-        self.clock.advance(1000)
-        self.assertEqual(self.ran, [])
-        warnings = self.logged("not exchanged")
-        self.assertEqual((len(warnings), len(self.logged("exchanged again"))), (1, 1))
+    def test_when_the_repository_is_another_one(self) -> None:
+        self.finish()
+        os.rename(self.gateway.git_dir, self.gateway.git_dir + b".old")
+        os.mkdir(self.gateway.git_dir)
+        self.gateway.changed.callback(None)
+        self.clock.advance(2)
+        self.assertEqual((self.over, len(self.git.asked)), (1, 4))
 
-    def test_nobody_waits_for_one_that_hangs(self) -> None:
-        self.hanging.add(b"G2")
-        self.names = ["G2", "G3"]
-        self.start()
-        self.assertEqual(self.ran, [(b"fetch", b"G2"), (b"fetch", b"G3")])
-        self.assertEqual(self.news("a"), [(b"fetch", b"G3"), (b"push", b"G3")])
+    def test_when_the_repository_is_gone(self) -> None:
+        self.finish()
+        os.rmdir(self.gateway.git_dir)
+        self.gateway.changed.callback(None)
+        self.clock.advance(2)
+        self.assertEqual((self.over, self.flushLoggedErrors()), (1, []))
 
-    def test_neighbours_come_and_go(self) -> None:
-        self.start()
-        self.names = ["G3"]
-        self.assertEqual(self.news("a"), [(b"fetch", b"G3"), (b"push", b"G3")])
 
-    def logged(self, words: str) -> list[str]:
-        return [text for text in map(str, map(formatEvent, self.events)) if words in text]
+class GitTests(TestCase):
+    """A git that says in what environment it runs."""
+
+    async def environment(self, own_ssh: bool = False, **given: str) -> dict[str, str]:
+        from twisted.internet import reactor
+
+        top = os.path.abspath(self.mktemp())
+        os.mkdir(top)
+        with open(os.path.join(top, "git"), "w") as file:
+            file.write("#!/bin/sh\nenv > said\n")
+        os.chmod(file.name, 0o755)
+        environ = {"PATH": f"{top}:{os.defpath}", **given}
+        raw = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+        await git_in(reactor, os.fsencode(top), raw, own_ssh)([b"fetch"])
+        with open(os.path.join(top, "said")) as file:
+            return dict(line.rstrip("\n").split("=", 1) for line in file)
+
+    async def test_nobody_is_asked_for_anything(self) -> None:
+        found = await self.environment()
+        self.assertEqual((found["GIT_TERMINAL_PROMPT"], found["GIT_ASKPASS"]), ("0", ""))
+        self.assertEqual(found["SSH_ASKPASS_REQUIRE"], "never")
+        self.assertIn("BatchMode=yes", found["GIT_SSH_COMMAND"])
+
+    async def test_what_leaked_from_another_git_is_dropped(self) -> None:
+        leaked = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_CONFIG_COUNT", "GIT_OBJECT_DIRECTORY")
+        found = await self.environment(**dict.fromkeys(leaked, "/elsewhere"))
+        self.assertNotIn("/elsewhere", found.values())
+
+    async def test_the_users_way_to_ssh(self) -> None:
+        self.assertEqual((await self.environment(GIT_SSH_COMMAND="ssh -v"))["GIT_SSH_COMMAND"], "ssh -v")
+        self.assertNotIn("GIT_SSH_COMMAND", await self.environment(GIT_SSH="myssh"))
+        self.assertNotIn("GIT_SSH_COMMAND", await self.environment(own_ssh=True))

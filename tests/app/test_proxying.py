@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.app.exchange import Exchange
 from annexd.app.hosting import Seat
 from annexd.app.node_settings import NodeSettings
 from annexd.app.nodes import Nodes
@@ -47,7 +48,8 @@ class Gateway(SynchronousTestCase):
         served = [Served(os.fsencode(self.top), nested=True)]
         self.directory = Directory(self.clock, InlineWorkers().disk, self.open, served)
         nodes = Nodes(self.clock, self.directory, NodeSettings, {"HOME": self.top})
-        self.proxying = Proxying(self.clock, self.directory, nodes, NodeSettings, {})
+        self.settings = NodeSettings()
+        self.proxying = Proxying(self.clock, self.directory, nodes, lambda: self.settings, {})
 
     def append(self, text: str) -> None:
         with open(os.path.join(self.git_dir, b"config"), "a") as file:
@@ -108,6 +110,33 @@ class Seats(Gateway):
             self.assertIn(uuid, self.holders())
             self.does(seat.store.close())
 
+    def test_a_push_makes_no_names_that_rules_know(self) -> None:
+        entries = [(N1, b"n1"), (N3, b"n3"), (N3, b"open"), (CLUSTER, b"open")]
+        self.proxy(entries)
+        found = {uuid: self.seat(uuid) for uuid in (N3, CLUSTER)}
+        names = {uuid: seat.names for uuid, seat in found.items() if seat is not None}
+        self.assertEqual(names, {N3: ("n3", N3.decode()), CLUSTER: ("main", CLUSTER.decode())})
+
+    def test_what_is_behind_a_gateway_has_the_uuid_of_a_repository(self) -> None:
+        """It becomes a part of a command there."""
+        self.settings = NodeSettings(exchange=False)
+        gateway, good, bad = (b"00000000-0000-4000-8000-00000000000%d" % n for n in (7, 8, 9))
+        bad = b"x;id>/tmp/x;"
+        self.configure("gw2", gateway, f"annex-cluster-gateway = {CLUSTER.decode()}", "ssh://host/path")
+        ours = b"100s %b %b:n1 %b:main %b:gw2-good %b:gw2-bad\n" % (UUID, N1, CLUSTER, good, bad)
+        theirs = b"100s %b %b:main %b:good %b:bad\n" % (gateway, CLUSTER, good, bad)
+        self.commit({b"proxy.log": ours + theirs})
+        self.assertIsNotNone(self.seat(good))
+        self.assertIsNone(self.seat(bad))
+        self.does(self.proxying.stop())
+
+    def test_what_cannot_be_merged_keeps_nobody_out(self) -> None:
+        path = os.path.join(self.git_dir, b"refs/heads/synced/git-annex")
+        os.makedirs(os.path.dirname(path))
+        with open(path, "w") as file:
+            file.write("1234567890" * 4 + "\n")
+        self.assertIsNotNone(self.seat(N3))
+
     def test_whom_nobody_knows(self) -> None:
         self.assertIsNone(self.seat(b"00000000-0000-4000-8000-000000000009"))
         self.assertIsNone(self.seat(b"ac000000-0000-8000-8000-000000000009"))
@@ -149,6 +178,64 @@ class Seats(Gateway):
         failure = self.failureResultOf(Deferred.fromCoroutine(alone.store.write(KEY, b"")), Refused)
         self.assertIn("annex-readonly is set", str(failure.value))
         self.assertIs(self.does(alone.store.present(KEY)), False)
+
+
+class Changing(Gateway):
+    """The git config changes while there are sessions."""
+
+    def rewrite(self, old: str, new: str) -> None:
+        path = os.path.join(self.git_dir, b"config")
+        with open(path) as file:
+            text = file.read()
+        self.assertIn(old, text)
+        with open(path, "w") as file:
+            file.write(text.replace(old, new))
+
+    def test_a_session_while_it_is_read(self) -> None:
+        seat = self.seat(CLUSTER)
+        assert seat is not None
+        self.rewrite('[remote "n2"]', '[remote "another"]')
+        repository = self.repository()
+        estate = self.proxying.estates[self.git_dir]
+        seen: list[set[bytes]] = []
+
+        async def take_in(most_slices: int) -> bool:
+            seen.append({uuid for way in estate.ways(CLUSTER, ()) for uuid in way.reaches})
+            return False
+
+        self.patch(repository, "take_in", take_in)
+        self.clock.advance(2)
+        self.does(self.proxying.estate(repository))
+        self.assertEqual(seen, [{N1, N2}])
+        self.assertEqual([way.node.name for way in estate.ways(CLUSTER, ())], ["n1"])
+
+    def test_exchanges_end_when_they_are_switched_off(self) -> None:
+        begun: list[Deferred[None]] = []
+
+        async def start(exchange: Exchange) -> None:
+            begun.append(Deferred())
+            await begun[-1]
+
+        self.patch(Exchange, "_run", start)
+        self.configure("n4", N3, f"annex-cluster-gateway = {CLUSTER.decode()}")
+        self.seat(N3)
+        self.proxying.reload()
+        self.assertFalse(begun[0].called)
+        self.settings = NodeSettings(exchange=False)
+        self.proxying.reload()
+        self.assertTrue(begun[0].called)
+        self.seat(N3)
+        self.assertEqual(len(begun), 1)
+
+    def test_what_is_no_gateway_is_not_kept(self) -> None:
+        self.assertIsNotNone(self.seat(N3))
+        self.assertIn(self.git_dir, self.proxying.estates)
+        self.rewrite("annex-proxy", "annex-noproxy")
+        self.rewrite("annex-cluster-node", "annex-no-cluster-node")
+        self.rewrite("main = ac", "main = ")
+        self.rewrite("\tmain", "#")
+        self.assertIsNone(self.seat(N3))
+        self.assertNotIn(self.git_dir, self.proxying.estates)
 
 
 class Preferred(Gateway):

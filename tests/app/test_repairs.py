@@ -65,6 +65,7 @@ class Life(SynchronousTestCase):
         self.start(Order(b"/g", b"AC2"))
         self.get(self.repairs.stop())
         self.assertEqual(self.repairs.look(ORDER)["state"], "stopped")
+        self.failureResultOf(Deferred.fromCoroutine(self.repairs.start(b"/g", ORDER, 2)), Refused)
 
     def test_it_cannot_begin(self) -> None:
         self.start()

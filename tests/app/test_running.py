@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from annexd.app import running
 from annexd.app.running import Ended, run
 from annexd.errors import Unavailable
 
@@ -35,24 +36,51 @@ class RunTests(TestCase):
         with self.assertRaises(Unavailable):
             await run(the_reactor(), [b"/no/such"], cwd=b"/", environ={}, seconds=1)
 
+    async def test_what_it_leaves_behind_is_not_waited_for(self) -> None:
+        begin = time.monotonic()
+        self.assertEqual((await sh("sleep 3 & echo $!")).code, 0)
+        self.assertLess(time.monotonic() - begin, 2.5)
+
+    async def test_what_is_said_without_end_is_not_kept(self) -> None:
+        ended = await sh("head -c 30000000 /dev/zero; head -c 30000000 /dev/zero >&2; exit 4")
+        self.assertEqual((ended.code, len(ended.output), len(ended.said)), (4, 65536, 300))
+
     async def test_too_long(self) -> None:
         begin = time.monotonic()
         with self.assertRaisesRegex(Unavailable, "sh did not end within 0.2 seconds: well"):
             await sh("echo well >&2; sleep 30 & sleep 30", 0.2)
         self.assertLess(time.monotonic() - begin, 10)
-        await self.tidied()
 
     async def test_nobody_waits_any_more(self) -> None:
-        running = sh("exec sleep 30")
+        program = sh("exec sleep 30")
         await deferLater(the_reactor(), 0.05)
-        running.cancel()
+        program.cancel()
         with self.assertRaises(CancelledError):
-            await running
-        await self.tidied()
+            await program
 
-    async def tidied(self) -> None:
-        """The second word, which is put off, is not needed here."""
-        for call in the_reactor().getDelayedCalls():
-            if "insist" in str(call):
-                call.reset(0)
-        await deferLater(the_reactor(), 0.05)
+    async def test_who_does_not_hear(self) -> None:
+        """It and what it has started are gone when it has been called off."""
+        self.patch(running, "_GRACE_S", 0.1)
+        path = self.mktemp()
+        script = f"trap '' TERM; sleep 30 & echo $! $$ >{path}.new; mv {path}.new {path}; sleep 30; sleep 30"
+        program = sh(f"cd {os.getcwd()}; {script}")
+        while not os.path.exists(path):
+            await deferLater(the_reactor(), 0.01)
+        program.cancel()
+        with self.assertRaises(CancelledError):
+            await program
+        with open(path) as file:
+            for pid in file.read().split():
+                self.assertFalse(await self.lives(int(pid)))
+
+    async def lives(self, pid: int) -> bool:
+        """What is not our child is reaped by somebody else, a moment later."""
+        for _ in range(200):
+            try:
+                with open(f"/proc/{pid}/stat") as file:
+                    if file.read().rpartition(")")[2].split()[0] == "Z":
+                        return False
+            except (FileNotFoundError, ProcessLookupError):
+                return False
+            await deferLater(the_reactor(), 0.01)
+        return True

@@ -22,7 +22,7 @@ SOME = b"a little of everything" * 100_000
 class ThroughTheHelper(OverTls):
     def dialer(self) -> Dialer:
         environ = {**self.host.env, "PATH": path_with(annexd_program("annexd").parent)}
-        place = P2PAnnex("annexd", str(self.where()))
+        place = P2PAnnex("annexd", str(self.far_address()))
         return HelperDialer(self.reactor, place, Auth(b"gateway", self.secret.encode()), environ)
 
     async def test_in_and_out(self) -> None:
@@ -105,15 +105,15 @@ class Trouble(OverTls):
             self.fail("there was nobody to take it")
 
     async def test_another_certificate(self) -> None:
-        node = self.new_node(self.tls(self.where(sha256="0" * 64), self.secret))
+        node = self.new_node(self.tls(self.far_address(sha256="0" * 64), self.secret))
         await self.assert_unavailable(node, "not the one that its address says")
 
     async def test_a_certificate_that_nobody_vouches_for(self) -> None:
-        node = self.new_node(self.tls(self.where(sha256=""), self.secret))
+        node = self.new_node(self.tls(self.far_address(sha256=""), self.secret))
         await self.assert_unavailable(node, "certificate is not trusted")
 
     async def test_another_token(self) -> None:
-        node = self.new_node(self.tls(self.where(), "0" * 64))
+        node = self.new_node(self.tls(self.far_address(), "0" * 64))
         await self.assert_unavailable(node, "does not accept our token")
 
     async def test_another_repository(self) -> None:
@@ -121,5 +121,5 @@ class Trouble(OverTls):
         await self.assert_unavailable(node, "not somebody-else")
 
     async def test_a_name_that_does_not_exist(self) -> None:
-        node = self.new_node(self.tls(self.where(host="no-such-host.invalid"), self.secret))
+        node = self.new_node(self.tls(self.far_address(host="no-such-host.invalid"), self.secret))
         await self.assert_unavailable(node, "no-such-host.invalid")

@@ -83,5 +83,9 @@ class Commands(SynchronousTestCase):
             b"git-annex-shell 'p2pstdio' '/srv/a b' 'me' --uuid u-1",
         )
 
+    def test_nothing_else_is_run(self) -> None:
+        command = command_line(b"git-annex-shell", b"/x", b"u;id", b"me")
+        self.assertEqual(command, b"git-annex-shell 'p2pstdio' '/x' 'me' --uuid 'u;id'")
+
     def test_quotes(self) -> None:
         self.assertEqual(quoted(b"it's"), b"'it'\"'\"'s'")

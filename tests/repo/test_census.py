@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 
+import pygit2
+from pygit2.enums import ObjectType
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
-from annexd.repo import census
+from annexd.repo import census, trees
 from annexd.repo.census import Logged
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
@@ -64,6 +66,23 @@ class Walked(SynchronousTestCase):
             sorted(found, key=lambda one: one.key.raw),
             [Logged(key, frozenset((UUID,))) for key in sorted(keys, key=lambda one: one.raw)],
         )
+
+    def test_a_log_that_is_not_there(self) -> None:
+        self.scene.put({log(key(1)): b"5s 1 %s\n" % UUID, log(key(2)): b"6s 1 %s\n" % UUID})
+        lost = str(pygit2.hash(b"5s 1 %s\n" % UUID))
+        os.unlink(os.path.join(self.scene.path, "objects", lost[:2], lost[2:]))
+        found = {logged.key: logged.holders for some in self.slices(self.open()) for logged in some}
+        self.assertEqual(found, {key(1): frozenset(), key(2): frozenset((UUID,))})
+
+    def test_a_tree_that_stands_for_many(self) -> None:
+        self.scene.put({log(key(1)): b"5s 1 %s\n" % UUID})
+        top = trees.cut(self.scene.git.content(self.scene.git.tree_of(self.scene.git.branch_head() or b"")))
+        everywhere = {b"%03d" % number: entry for number in range(500) for entry in top.values()}
+        bomb = str(self.scene.repository.write(ObjectType.TREE, trees.joined(everywhere)))
+        who = pygit2.Signature("x", "x@example.com")
+        self.scene.repository.references.delete("refs/heads/git-annex")
+        self.scene.repository.create_commit("refs/heads/git-annex", who, who, "x", bomb, [])
+        self.assertEqual(sum(map(len, self.slices(self.open()))), 1)
 
     def test_what_stays_in_the_journal(self) -> None:
         self.scene.repository.config["annex.alwayscommit"] = "false"

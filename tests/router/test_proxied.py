@@ -70,6 +70,11 @@ class PassedOn(Case):
         self.assert_logged(True)
         self.assert_released()
 
+    def test_a_node_that_speaks_for_others(self) -> None:
+        self.node.answers["commit"] = Outcome(True, also=(b"another's",))
+        self.assertEqual(self.result(upload(self.proxied)), Outcome(True))
+        self.assert_logged(True)
+
     def test_resumed_upload(self) -> None:
         self.node.shelf.partial[KEY] = CONTENT[:1000]
         writer = self.result(self.proxied.write(KEY, b""))
@@ -182,7 +187,8 @@ class OfACluster(Case):
     def setUp(self) -> None:
         super().setUp()
         self.node.uuid = CLUSTER
-        self.proxied = proxied(self.node, self.log, self.clock)
+        caller = Caller(b"client", "someone")
+        self.proxied = ProxiedNode(self.node, self.log, caller, self.clock, members=frozenset((b"a",)))
 
     def test_its_uuid_is_never_logged(self) -> None:
         self.result(upload(self.proxied))
@@ -192,8 +198,8 @@ class OfACluster(Case):
         self.assertEqual(self.log.news, [])
 
     def test_its_nodes_are(self) -> None:
-        self.node.answers["commit"] = Outcome(True, also=(b"a", CLUSTER))
-        self.assertEqual(self.result(upload(self.proxied)), self.node.answers["commit"])
+        self.node.answers["commit"] = Outcome(True, also=(b"a", b"another's", CLUSTER))
+        self.assertEqual(self.result(upload(self.proxied)), Outcome(True, also=(b"a",)))
         self.assertEqual(self.log.news, [(b"a", True)])
 
 

@@ -26,6 +26,11 @@ class QuantityTests(SynchronousTestCase):
         for text in ("", "x", "+2", "1.5", "2e1", "2e-1", " 2", "12e1", "--2"):
             self.assertIsNone(integer(text), text)
 
+    def test_numbers_of_many_digits(self) -> None:
+        self.assertIsNone(integer("9" * 5000))
+        self.assertEqual((real("9" * 5000), real("-0x" + "f" * 5000)), (float("inf"), float("-inf")))
+        self.assertEqual((size("9" * 5000), size("0x" + "f" * 5000)), (None, None))
+
     def test_numbers(self) -> None:
         for text, number in (("2", 2.0), ("-1.5e2", -150.0), (" 9 ", 9.0), ("0x10", 16.0), ("0e1", 0.0)):
             self.assertEqual(real(text), number, text)

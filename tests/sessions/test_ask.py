@@ -100,8 +100,8 @@ class AgainstAScript(SynchronousTestCase):
     def test_an_error_refuses_and_the_connection_stays(self) -> None:
         peer = self.introduced(4)
         asked = Deferred.fromCoroutine(peer.present(KEY))
-        self.script.say(b"ERROR not today\n")
-        self.assertEqual(str(self.failureResultOf(asked, Refused).value), "not today")
+        self.script.say(b"ERROR not\x1b]0; today\xc2\x9b\n")
+        self.assertEqual(str(self.failureResultOf(asked, Refused).value), "not]0; today")
         again = Deferred.fromCoroutine(peer.present(KEY))
         self.script.say(b"FAILURE\n")
         self.assertIs(self.successResultOf(again), False)

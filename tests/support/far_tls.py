@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,18 @@ class OverTls(TlsScene, TestCase):
         self.node = self.new_node(self.dialer())
 
     def dialer(self) -> Dialer:
-        return self.tls(self.where(), self.secret)
+        return self.tls(self.far_address(), self.secret)
 
-    def where(self, **changes: Any) -> Address:
+    def far_address(self, **changes: Any) -> Address:
         words = {"host": "127.0.0.1", "port": self.port, "sha256": own_fingerprint(str(self.state))}
         return Address(**{**words, "label": "served", **changes})
 
     def tls(self, address: Address, secret: str) -> Dialer:
-        return TlsDialer(self.reactor, address, trust(address), Auth(b"gateway", secret.encode()))
+
+        async def context() -> ssl.SSLContext:
+            return trust(address)
+
+        return TlsDialer(self.reactor, address, context, Auth(b"gateway", secret.encode()))
 
     def new_node(self, dialer: Dialer, uuid: bytes | None = None) -> PeerNode:
         link = Link("far", uuid or self.uuid, dialer, self.reactor, patience=PATIENCE)
