@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Union
 
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
@@ -22,16 +22,21 @@ from annexd.remotes.peer import PeerNode
 from annexd.remotes.ssh import SshDialer, SshHosts
 from annexd.remotes.tls import TlsDialer, trust
 from annexd.remotes.tokens import stored_token
-from annexd.remotes.url import Http, Local, P2PAnnex, Ssh, Unsupported, place_of
+from annexd.remotes.tor import TorDialer
+from annexd.remotes.url import Http, Local, P2PAnnex, Ssh, TorAnnex, Unsupported, place_of
 from annexd.repo.local import Repository
 from annexd.router.configured import Remote
 from annexd.router.directory import Directory
+
+TOR_SOCKS = "127.0.0.1:9050"
+"""Where git-annex itself looks for tor."""
 
 
 class Nodes:
     """
     Makes the nodes of all gateways.  ``environ`` is that of the programs that
-    are run for them; ``settings`` are asked for each node that is made.
+    are run for them; ``settings`` are asked for each node that is made, and
+    ``tor_socks`` for each connection.
     """
 
     def __init__(
@@ -40,7 +45,9 @@ class Nodes:
         directory: Directory[Repository],
         settings: Callable[[], NodeSettings],
         environ: Mapping[str, str],
+        tor_socks: Callable[[], str] = lambda: TOR_SOCKS,
     ) -> None:
+        self._tor_socks = tor_socks
         self._reactor = reactor
         self._directory = directory
         self._settings = settings
@@ -68,6 +75,8 @@ class Nodes:
         try:
             if isinstance(place, Local):
                 node = self._local(remote, uuid, place)
+            elif isinstance(place, TorAnnex):
+                node = self._behind_tor(repository, remote, uuid, place)
             else:
                 node = self._peer(repository, remote, uuid, self._dialer(repository, remote, uuid, place))
         except (ConfigError, Unavailable) as error:
@@ -86,6 +95,23 @@ class Nodes:
         )
         return PeerNode(link, remote.cost, repository.clocks.boot)
 
+    def _behind_tor(self, repository: Repository, remote: Remote, uuid: bytes, place: TorAnnex) -> Node:
+        def auth() -> Auth:
+            return self._auth(repository, remote, uuid, place)
+
+        auth()  # without a token there is nothing to try
+        settings = self._settings()
+        isolation = os.fsdecode(repository.uuid + b" " + uuid)
+        link = Link(
+            remote.name,
+            uuid,
+            TorDialer(self._reactor, place, self._tor_socks, auth, isolation),
+            self._reactor,
+            patience=settings.tor_patience,
+            most=settings.connections,
+        )
+        return PeerNode(link, remote.cost, repository.clocks.boot, settings.tor_allowance)
+
     def _dialer(self, repository: Repository, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
             case Ssh():
@@ -101,12 +127,7 @@ class Nodes:
         raise AssertionError(place)
 
     def _p2p(self, repository: Repository, uuid: bytes, remote: Remote, place: P2PAnnex) -> Dialer:
-        if uuid != remote.uuid:
-            raise Unavailable("over p2p-annex a gateway serves the repository of the token, and no other")
-        token = stored_token(repository.git_dir, place)
-        if token is None:
-            raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
-        auth = Auth(repository.uuid, token)
+        auth = self._auth(repository, remote, uuid, place)
         if place.network != "annexd":
             return HelperDialer(self._reactor, place, auth, self._environ)
         try:
@@ -114,6 +135,20 @@ class Nodes:
         except AddressError as error:
             raise Unavailable(str(error)) from None
         return TlsDialer(self._reactor, address, trust(address), auth)
+
+    def _auth(
+        self, repository: Repository, remote: Remote, uuid: bytes, place: Union[P2PAnnex, TorAnnex]
+    ) -> Auth:
+        """Raises `Unavailable`."""
+        if uuid != remote.uuid:
+            raise Unavailable(
+                f"its token is for itself only: {os.fsdecode(uuid)} needs an address and a token of its own, "
+                "see `annexd invite --all-nodes`"
+            )
+        token = stored_token(repository.git_dir, place)
+        if token is None:
+            raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
+        return Auth(repository.uuid, token)
 
     def _ssh(self) -> SshHosts:
         if self._hosts is None:

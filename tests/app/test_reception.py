@@ -45,6 +45,7 @@ class Admission:
     principal: str = "token:bob"
     path: bytes = b"/srv/x"
     rights: Rights = Rights.READ_WRITE
+    node: bytes | None = None
 
 
 class Case(SynchronousTestCase):

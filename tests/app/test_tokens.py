@@ -176,7 +176,7 @@ class TokensTests(SynchronousTestCase):
         self.come(OTHER)
         self.revoke("alice", b"/srv/y")
         self.check()
-        self.assertEqual({("token:alice", b"/srv/x")}, self.sessions.visits())
+        self.assertEqual({("token:alice", b"/srv/x", None)}, self.sessions.visits())
 
     def test_replaced(self) -> None:
         """One that comes by the new token stays, whatever happened to the former."""
