@@ -37,6 +37,14 @@ link() {{
 git rev-parse --git-dir >/dev/null || exit 1
 """
 
+# Who does not know of a cluster does not look there for what its nodes have.
+_TAIL = """\
+if [ "$failed" = 0 ]; then
+    echo "now get to know what is there: git annex sync $gateway"
+fi
+exit "$failed"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Linked:
@@ -54,7 +62,7 @@ def link_script(repository: bytes, principal: str, links: Sequence[Linked]) -> s
     lines = [_HEAD.format(repository=clean(repository), principal=clean(principal))]
     for link in links:
         lines.append("\n".join(_commands(link)) + "\n")
-    lines.append('exit "$failed"\n')
+    lines.append(_TAIL)
     return "".join(lines)
 
 
