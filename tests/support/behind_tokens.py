@@ -34,12 +34,12 @@ class BehindTokens(SynchronousTestCase):
 
     # --- who is let in -------------------------------------------------
 
-    def invite(self, *options: str, name: str = "bob", mode: str = "read-write") -> str:
+    def invited(self, *options: str, name: str = "bob", mode: str = "read-write") -> str:
         return self.annexd("invite", name, *self.way, "--mode", mode, "--repo", str(self.served), *options)
 
     def addresses(self, name: str = "bob", mode: str = "read-write") -> dict[str, str]:
         """Those of the repository, and of all that is behind it, by the beginnings of their labels."""
-        said = self.invite("--all-nodes", name=name, mode=mode)
+        said = self.invited("--all-nodes", name=name, mode=mode)
         lines = [line for line in said.splitlines() if "-annex::" in line]
         return {re.split(r"label=|::", line)[-1].split("-")[0]: line for line in lines}
 
@@ -118,7 +118,7 @@ class BehindTokens(SynchronousTestCase):
 
     def try_script(self) -> None:
         """Once, and again when there is another node."""
-        script = self.invite("--all-nodes", "--script", name="carol")
+        script = self.invited("--all-nodes", "--script", name="carol")
         self.run_script(script)
         cluster = f"gw-{CLUSTER}"
         remotes = set(self.client.git(self.work, "remote").decode().split())
@@ -133,7 +133,7 @@ class BehindTokens(SynchronousTestCase):
         self.assertEqual(self.client.git(self.work, "config", "--list"), before)
         self.cluster.add_node("late")
         self.cluster.update()
-        more = self.invite("--all-nodes", "--script", name="carol")
+        more = self.invited("--all-nodes", "--script", name="carol")
         self.run_script(more)
         self.assertEqual(self.setting("gw-late", "annex-uuid"), self.cluster.node_uuid("late").decode())
         self.assertNotIn('gateway"-n1', more)
