@@ -81,6 +81,8 @@ def _line(installation: Installation, options: argparse.Namespace, places: list[
 def _wanted(installation: Installation, options: argparse.Namespace, place: Place) -> list[Offer | None]:
     """`None` is the repository itself."""
     if options.node is not None:
+        if getattr(options, "all_nodes", False):
+            raise Refused("--node is for one of them, and --all-nodes for all")
         return [called(offers(place.git_dir), options.node)]
     if not getattr(options, "all_nodes", False):
         return [None]

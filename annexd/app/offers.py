@@ -67,7 +67,11 @@ def _offered(own: bytes, configured: Configured, knowledge: Knowledge) -> list[O
         listed.setdefault(one.uuid, []).append(os.fsdecode(one.name))
     clusters = {uuid for uuid in configured.clusters.values() if uuid in listed}
     members = frozenset[bytes]().union(*(knowledge.members(uuid) for uuid in clusters))
-    usable = {remote.uuid for remote in configured.remotes if remote.proxied}
+    usable = {
+        remote.uuid
+        for remote in configured.remotes
+        if remote.proxied and remote.name in listed.get(remote.uuid, ())
+    }
     if any(remote.gateway_of for remote in configured.remotes):
         usable |= members
     found = [
