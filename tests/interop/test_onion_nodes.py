@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from tests.support.behind_tokens import SECONDS, BehindTokens
 from tests.support.gateways import CLUSTER, Cluster
 from tests.support.onion_nodes import Onion
 from tests.support.onion_scene import OnionScene
-from tests.support.processes import run, run_code, until
+from tests.support.processes import run, run_code, start, stop_group, until
 from tests.support.programs import NEWEST, annexd_program, git_annex_bin
 
 _TOR_S = 10
@@ -100,6 +102,47 @@ class FarNode(Scene):
         self.try_cluster(f"gw-{CLUSTER}", "n1", "far", "late")
 
 
+class StockFarNode(Scene):
+    """The same with a node that git-annex's own remotedaemon serves."""
+
+    def test_in_and_out(self) -> None:
+        far = self.host.new("far", bare=True)
+        self.link_at(self.served, "far", self.serve_by_git_annex(far))
+        self.cluster.nodes["far"] = far
+        self.host.git(self.served, "config", "remote.far.annex-cluster-node", CLUSTER)
+        self.cluster.add_node("n1")
+        self.cluster.make()
+        self.serve(f'control = "{self.shared_tor("service")}"\n[nodes]\ntor-socks = "{self.network.socks}"')
+        self.await_published()
+        for label, line in self.addresses().items():
+            self.link("gw" if label == "served" else f"gw-{label}", line)
+        self.try_cluster(f"gw-{CLUSTER}", "n1", "far")
+
+    def serve_by_git_annex(self, far: Path) -> str:
+        """Its address and token.  It looks for its onion in /etc/tor, so it gets one of its own."""
+        uuid = self.host.uuid(far).decode()
+        place = self.directory / "tor-annex" / f"0_{uuid}"
+        place.mkdir(parents=True)
+        service = self.network.directory / "stock" / f"tor-annex_0_{uuid}"
+        torrc = f"HiddenServiceDir {service}\nHiddenServicePort 41862 unix:{place}/s\n"
+        self.start_tor("stock", torrc)
+        etc = self.directory / "etc"
+        etc.mkdir()
+        (etc / "torrc").write_text(torrc)
+        creds = far / "annex" / "creds"
+        creds.mkdir(exist_ok=True)
+        (creds / "p2paddrs").write_text(f"tor-annex::{(service / 'hostname').read_text().strip()}:41862\n")
+        address = self.host.annex(far, "p2p", "--gen-addresses").decode().split()[-1]
+        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        script = 'mount --bind "$1" /etc/tor && exec git-annex remotedaemon --foreground'
+        # It goes on for as long as its standard input does.
+        argv = ("unshare", *user, "--mount", "sh", "-c", script, "sh", etc)
+        process = start(*argv, cwd=far, env=self.host.env, stdin=subprocess.PIPE)
+        self.addCleanup(_end, process)
+        until((place / "s").exists, "git-annex listens")
+        return address
+
+
 class TwoGateways(Scene):
     """Joined by tor, each with a node of its own; what goes into one comes to both, once."""
 
@@ -155,3 +198,10 @@ class TwoGateways(Scene):
     def joined(self, script: Path) -> bool:
         argv = (*self.host.prefix, "sh", script, "G2")
         return run_code(*argv, cwd=self.served, env=self.host.env, seconds=SECONDS)[0] == 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    stop_group(process)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
