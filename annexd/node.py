@@ -43,6 +43,17 @@ class Condition:
     """Of a transfer, smoothed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Seconds that a node is to be given, whatever others are given."""
+
+    answer: float
+    """For an answer, a connection included."""
+
+    progress: float
+    """In the middle of content, without a piece of it moving."""
+
+
 class Node(Protocol):
     """
     A node of a cluster, a proxied repository, or a neighbour gateway (whose
@@ -64,6 +75,10 @@ class Node(Protocol):
     @property
     def is_local(self) -> bool:
         """On a disk of this machine: a small question takes microseconds."""
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """`None` where what all are given will do."""
 
     @property
     def condition(self) -> Condition: ...

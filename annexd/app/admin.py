@@ -56,6 +56,7 @@ class Sessions:
         transport: str,
         stop: Stop | None = None,
         address: str = "",
+        node: bytes | None = None,
     ) -> Activity:
         """
         ``stop`` ends the session when the daemon does.  Raises `Unavailable`
@@ -64,7 +65,7 @@ class Sessions:
         if len(self._open) >= self.most:
             raise Unavailable(f"annexd serves {self.most} sessions already, try again later")
         self._last_id += 1
-        activity = Activity(self._clock, self._last_id, principal, repository, transport, address)
+        activity = Activity(self._clock, self._last_id, principal, repository, transport, address, node)
         activity.detailed = self.detailed
         self._open[activity.id] = activity
         if stop is not None:
@@ -107,17 +108,25 @@ class Sessions:
             if self._open:
                 await deferLater(self._clock, _POLL_S)
 
-    def visits(self) -> set[tuple[str, bytes]]:
-        """Principals, each with the name of a repository where it is."""
-        return {(activity.principal, activity.repository) for activity in self._open.values()}
+    def visits(self) -> set[tuple[str, bytes, bytes | None]]:
+        """
+        Principals, each with the name of a repository where it is, and the
+        UUID of what it is for behind that.
+        """
+        return {(one.principal, one.repository, one.node) for one in self._open.values()}
 
-    def stop(self, principal: str, reason: str, repository: bytes | None = None) -> int:
-        """End the sessions of ``principal``, in one repository or in all; how many there were."""
+    def stop(
+        self, principal: str, reason: str, repository: bytes | None = None, node: bytes | None = None
+    ) -> int:
+        """
+        End the sessions of ``principal``, all of them or those of one visit;
+        how many there were.
+        """
         stops = [
             stop
             for activity in self
             if activity.principal == principal
-            and repository in (None, activity.repository)
+            and (repository is None or (repository, node) == (activity.repository, activity.node))
             and (stop := self._stops.get(activity.id))
         ]
         for stop in stops:

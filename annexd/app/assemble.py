@@ -19,9 +19,10 @@ from annexd.app.invocation import HandedOver
 from annexd.app.logs import printer
 from annexd.app.neighbours import Neighbours
 from annexd.app.network import Network
-from annexd.app.nodes import Nodes
+from annexd.app.nodes import TOR_SOCKS, Nodes
 from annexd.app.notify import Notify
 from annexd.app.onion_listener import OnionListener
+from annexd.app.onion_places import socks_of
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.plan import Current, Plan
 from annexd.app.proxying import Proxying
@@ -73,7 +74,12 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         directory.same,
         lambda: GitAnnexTokens(current.config.served),
     )
-    nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ)
+
+    def tor_socks() -> str:
+        config = current.config
+        return config.nodes.tor_socks or socks_of(config.listen.tor, state) or TOR_SOCKS
+
+    nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ, tor_socks)
     proxying = Proxying(reactor, directory, nodes, lambda: current.config.nodes, environ)
     repairs = Repairs(reactor, directory, proxying)
     steward = Steward(reactor, directory, proxying, repairs, lambda: current.config.served)

@@ -16,6 +16,7 @@ from annexd.app import values
 from annexd.app.access import Rule
 from annexd.app.lines import Lines, Where
 from annexd.app.listen import Listen, listen
+from annexd.app.listen_tor import socket_or_port
 from annexd.app.node_settings import NodeSettings
 from annexd.app.rules import rules
 from annexd.app.values import Parser
@@ -105,6 +106,11 @@ _NODES: Mapping[str, Parser] = {
     "stall": values.duration(above=0),
     "idle": values.duration(above=0),
     "connections": values.whole(1, 1000),
+    "tor-connect": values.duration(above=0),
+    "tor-answer": values.duration(above=0),
+    "tor-stall": values.duration(above=0),
+    "tor-socks": socket_or_port,
+    "git-through-nodes": values.boolean,
     "exchange": values.boolean,
 }
 _TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit", "listen", "nodes")

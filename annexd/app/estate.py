@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 from annexd.app.charts import Chart, here_of
 from annexd.app.fullness import Fullness
+from annexd.app.other_addresses import as_asked
 from annexd.app.unusable import Unusable
 from annexd.errors import Refused
 from annexd.node import Health, Node
@@ -65,6 +66,7 @@ class Estate:
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}
         self._avoided: dict[Edge, float] = {}  # until when
+        self._asked: dict[tuple[Remote, bytes], Remote] = {}
         self._stamp: object = None
         self._texts: Mapping[bytes, bytes] = {}
         self._read_at = float("-inf")
@@ -109,8 +111,10 @@ class Estate:
         self.asks_for_metadata = _METADATA in expressions
         self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
         used = set(self.configured.remotes)
-        for key in [key for key in self._nodes if key[0] not in used]:
-            self._nodes.pop(key).close()
+        for key, asked in list(self._asked.items()):
+            if key[0] not in used or self._as_asked(*key) != asked:
+                del self._asked[key]
+                self._nodes.pop(key).close()
 
     def intended(self) -> Here:
         """This gateway as the git config has it, whether proxy.log says so yet or not."""
@@ -237,10 +241,15 @@ class Estate:
     def node(self, remote: Remote, uuid: bytes) -> Node:
         known = self._nodes.get((remote, uuid))
         if known is None:
-            known = self._make(remote, uuid)
+            asked = self._as_asked(remote, uuid)
+            known = self._make(asked, uuid)
             if not isinstance(known, Unusable):  # what it lacks may come
                 self._nodes[remote, uuid] = known
+                self._asked[remote, uuid] = asked
         return known
+
+    def _as_asked(self, remote: Remote, uuid: bytes) -> Remote:
+        return as_asked(remote, uuid, self.configured.remotes)
 
     def close(self) -> None:
         """End all connections, and what counts."""
@@ -248,6 +257,7 @@ class Estate:
         for node in self._nodes.values():
             node.close()
         self._nodes.clear()
+        self._asked.clear()
 
     def weights(self) -> Weights:
         """How the remotes fare: the best of what is known of each by the sessions with it."""

@@ -1,4 +1,4 @@
-"""`annexd token` and `annexd invite`: who else may come."""
+"""`annexd token`: who else may come."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from annexd.app import tables
 from annexd.app.access import Rights
 from annexd.app.installation import Installation, find
-from annexd.app.invitations import invitation, known_addresses, onion_invitation
+from annexd.app.offers import Offer, called, offers
 from annexd.app.token_file import (
     Token,
     checked_name,
@@ -21,7 +23,7 @@ from annexd.app.token_file import (
     fresh_secret,
     moment,
 )
-from annexd.errors import ConfigError, Refused
+from annexd.errors import Refused
 
 _MAY = {
     Rights.READ_ONLY: "read",
@@ -33,13 +35,23 @@ _MAY = {
 def add(options: argparse.Namespace) -> int:
     installation = found(options)
     secrets = [_imported(options.repo)] if options.secret_stdin else [fresh_secret() for _ in options.repo]
-    tokens = issue(installation, options, secrets)
-    for secret, token in zip(secrets, tokens, strict=True):
-        repository = "" if len(tokens) == 1 else f" {os.fsdecode(token.repository)}"
+    grants = [
+        _grant(installation, options, given, secret)
+        for given, secret in zip(options.repo, secrets, strict=True)
+    ]
+    tokens = issue(installation, options, grants)
+    for grant in grants:
+        repository = "" if len(grants) == 1 else f" {os.fsdecode(grant.repository)}"
         if not options.secret_stdin:
-            print(secret.decode() + repository)
-    explain(tokens)
+            print(grant.secret.decode() + repository)
+    explain(tokens, grants)
     return 0
+
+
+def _grant(installation: Installation, options: argparse.Namespace, given: str, secret: bytes) -> Grant:
+    place = installation.place(given)
+    offer = None if options.node is None else called(offers(place.git_dir), options.node)
+    return Grant(place.name, secret, offer)
 
 
 def list_(options: argparse.Namespace) -> int:
@@ -59,16 +71,11 @@ def list_(options: argparse.Namespace) -> int:
 def revoke(options: argparse.Namespace) -> int:
     installation = found(options)
     repositories = {path for given in options.repo for path in _names(installation, given)}
-    revoked = installation.tokens.revoke(options.name, repositories, time.time())
+    nodes = _nodes(installation, options) if options.node else ()
+    revoked = installation.tokens.revoke(options.name, repositories, time.time(), nodes)
     note(installation.tell_of_tokens("token-revoked", revoked))
     for token in revoked:
-        print(f"{token.name} has no access to {os.fsdecode(token.repository)} any more")
-    return 0
-
-
-def invite(options: argparse.Namespace) -> int:
-    installation = found(options)
-    print(invited(installation, options, addresses(installation, options)))
+        print(f"{token.name} has no access to {_place(token)} any more")
     return 0
 
 
@@ -79,56 +86,41 @@ def found(options: argparse.Namespace) -> Installation:
     return find(options.config, options.socket, os.environ)
 
 
-def issue(installation: Installation, options: argparse.Namespace, secrets: list[bytes]) -> list[Token]:
-    """One token for each repository; they are good when this returns."""
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A secret that is to open a repository, by its name, or what that offers behind it."""
+
+    repository: bytes
+    secret: bytes
+    offer: Offer | None = None
+
+
+def issue(installation: Installation, options: argparse.Namespace, grants: Sequence[Grant]) -> list[Token]:
+    """One token for each; they are good when this returns."""
     now = time.time()
     checked_name(options.name)
     tokens = [
         Token(
             name=options.name,
-            repository=installation.place(repository).name,
+            repository=grant.repository,
             rights=Rights(options.mode),
-            digest=digest_of(secret),
+            digest=digest_of(grant.secret),
             created=int(now),
             expires=None if options.expires is None else int(now + options.expires),
+            node=None if grant.offer is None else grant.offer.uuid,
         )
-        for repository, secret in zip(options.repo, secrets, strict=True)
+        for grant in grants
     ]
     installation.make_state().add(tokens, now)
     note(installation.tell_of_tokens("token-added", tokens))
     return tokens
 
 
-def addresses(installation: Installation, options: argparse.Namespace) -> list[str]:
-    """Where peers may come in, the best first.  Raises `ConfigError` when that is not known."""
-    if options.tor:
-        return []  # it is an address of another kind
-    known = [options.address] if options.address else known_addresses(installation.config, installation.state)
-    if not known:
-        raise ConfigError(
-            "no listener has an address for peers: name one with --address HOST:PORT,sha256=FINGERPRINT"
-        )
-    return known
-
-
-def invited(installation: Installation, options: argparse.Namespace, places: list[str]) -> str:
-    """A token, and the line that makes a remote of it."""
-    secret = fresh_secret()
-    repository = installation.place(options.repo[0]).name
-    if options.tor:
-        line = onion_invitation(installation.config, installation.state, repository, secret)
-    else:
-        line = invitation(places[0], repository, secret)
-    explain(issue(installation, options, [secret]))
-    print("annexd: the other side pastes this line into: git annex p2p --link", file=sys.stderr)
-    return line
-
-
-def explain(tokens: list[Token]) -> None:
-    for token in tokens:
+def explain(tokens: Sequence[Token], grants: Sequence[Grant]) -> None:
+    for token, grant in zip(tokens, grants, strict=True):
         until = "" if token.expires is None else f" until {moment(token.expires)}"
-        repository = os.fsdecode(token.repository)
-        print(f"annexd: {token.principal} may {_MAY[token.rights]} in {repository}{until}", file=sys.stderr)
+        where = _place(token, None if grant.offer is None else grant.offer.name)
+        print(f"annexd: {token.principal} may {_MAY[token.rights]} in {where}{until}", file=sys.stderr)
     print("annexd: what is secret is shown only now", file=sys.stderr)
 
 
@@ -155,11 +147,27 @@ def _names(installation: Installation, repository: str) -> set[bytes]:
         return names
 
 
+def _nodes(installation: Installation, options: argparse.Namespace) -> set[bytes]:
+    """By a UUID also one that is offered no more."""
+    found = {os.fsencode(options.node)}
+    for given in options.repo:
+        try:
+            found.add(called(offers(installation.place(given).git_dir), options.node).uuid)
+        except Refused:
+            pass  # that leaves the UUID
+    return found
+
+
+def _place(token: Token, node: str | None = None) -> str:
+    repository = os.fsdecode(token.repository)
+    return repository if token.node is None else f"{node or os.fsdecode(token.node)} behind {repository}"
+
+
 def _row(token: Token, used: dict[str, int]) -> tuple[str, ...]:
     last = used.get(token.digest)
     return (
         token.name,
-        os.fsdecode(token.repository),
+        _place(token),
         token.rights.value,
         moment(token.created),
         "never" if token.expires is None else moment(token.expires),
@@ -178,6 +186,7 @@ def _document(token: Token, used: dict[str, int]) -> dict[str, Any]:
     return {
         "name": token.name,
         "repository": os.fsdecode(token.repository),
+        "node": None if token.node is None else os.fsdecode(token.node),
         "rights": token.rights.value,
         "created": token.created,
         "expires": token.expires,

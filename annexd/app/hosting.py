@@ -81,6 +81,9 @@ class Guest:
     address: str = ""
     """Where the peer is, as far as that is known."""
 
+    node: bytes | None = None
+    """The UUID of what the token is for behind the repository."""
+
 
 class Host:
     """
@@ -202,7 +205,7 @@ class Host:
                 wire.abort(PeerLost(reason))
 
         activity = self._sessions.open(
-            guest.principal, guest.place.name, guest.transport, stop, guest.address
+            guest.principal, guest.place.name, guest.transport, stop, guest.address, guest.node
         )
         reason = ""
         try:

@@ -14,21 +14,29 @@ from annexd.errors import ConfigError
 
 _URL = "p2p-annex::annexd:"
 _ADDRESS = re.compile(r"[A-Za-z0-9.:%_-]+:[0-9]{1,5}(,(sha256|name|label)=[A-Za-z0-9.:_-]+)*")
+_LABEL = re.compile(r",label=[^,]*")
 _NO_LABEL = re.compile(r"[^a-z0-9_-]+")
 _LABEL_CHARACTERS = 20
 # git-annex makes the name of a file of the whole address, and dots and dashes count three there.
 
 
-def invitation(address: str, repository: bytes, secret: bytes) -> str:
-    """``address`` is ``HOST:PORT[,sha256=HEX][,name=NAME][,label=LABEL]``.  Raises `ConfigError`."""
+def invitation(address: str, repository: bytes, secret: bytes, node: str | None = None) -> str:
+    """
+    ``address`` is ``HOST:PORT[,sha256=HEX][,name=NAME][,label=LABEL]``, and
+    ``node`` the label for what is behind the repository.  Raises `ConfigError`.
+    """
     if not _ADDRESS.fullmatch(address):
         raise ConfigError(f"{address!r} is no address: it is written HOST:PORT[,sha256=HEX][,name=NAME]")
-    if ",label=" not in address:
+    if node is not None:
+        address = f"{_LABEL.sub('', address)},label={node}"
+    elif ",label=" not in address:
         address += f",label={label(repository)}"
     return f"{_URL}{address}:{secret.decode()}"
 
 
-def onion_invitation(config: Config, state: str, repository: bytes, secret: bytes) -> str:
+def onion_invitation(
+    config: Config, state: str, repository: bytes, secret: bytes, node: str | None = None
+) -> str:
     """
     For a `tor-annex` remote.  Tor heeds no labels before an onion's address,
     but git-annex keeps a token for each.  Raises `ConfigError`.
@@ -36,7 +44,7 @@ def onion_invitation(config: Config, state: str, repository: bytes, secret: byte
     tor = config.listen.tor
     if tor is None:
         raise ConfigError("there is no [listen.tor] in the configuration")
-    place = label(repository).replace("_", "-").lstrip("-")
+    place = (node or label(repository)).replace("_", "-").lstrip("-")
     return f"tor-annex::{place}.{hostname_of(tor, state)}:{tor.port}:{secret.decode()}"
 
 
@@ -45,9 +53,18 @@ def label(repository: bytes) -> str:
     git-annex keeps one token for each address, and the token says which
     repository it is: so each repository has an address of its own.
     """
-    name = os.path.basename(os.fsdecode(repository)).removesuffix(".git").lower()
-    plain = _NO_LABEL.sub("-", name).strip("-")[:_LABEL_CHARACTERS]
-    return f"{plain}-{hashlib.sha256(repository).hexdigest()[:6]}".lstrip("-")
+    name = os.path.basename(os.fsdecode(repository)).removesuffix(".git")
+    return _labelled(name, repository)
+
+
+def node_label(name: str, repository: bytes, node: bytes, token: str) -> str:
+    """``name`` is that of ``node``; whoever comes as two, by two tokens, has two addresses for it."""
+    return _labelled(name, b"\0".join((repository, node, os.fsencode(token))))
+
+
+def _labelled(name: str, what: bytes) -> str:
+    plain = _NO_LABEL.sub("-", name.lower()).strip("-")[:_LABEL_CHARACTERS]
+    return f"{plain}-{hashlib.sha256(what).hexdigest()[:6]}".lstrip("-")
 
 
 def known_addresses(config: Config, state: str) -> list[str]:

@@ -62,7 +62,7 @@ def _socket(value: object) -> str:
     return checked_path(values.path(value))
 
 
-def _place(value: object) -> str:
+def socket_or_port(value: object) -> str:
     """A path, or a loopback address and a port."""
     text = values.text(value)
     if text.startswith(("/", "~")):
@@ -133,9 +133,9 @@ def _spelt(name: str) -> str:
 
 
 KEYS: Mapping[str, Parser] = {
-    "control": _place,
+    "control": socket_or_port,
     "password-file": values.path,
-    "socks": _place,
+    "socks": socket_or_port,
     "launch": values.text,
     "torrc": values.path,
     "hidden-service": values.path,

@@ -24,6 +24,7 @@ class LocalNode:
     """
 
     is_local = True
+    allowance = None
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from annexd.node import Allowance
 from annexd.router.limits import Limits
 from annexd.sessions.deadlines import Patience
 
@@ -33,12 +34,37 @@ class NodeSettings:
     connections: int = 8
     """To one node, at once."""
 
+    tor_connect: float = 60.0
+    """The same for a node behind tor, which may have to look for it and build circuits."""
+
+    tor_answer: float = 60.0
+    tor_stall: float = 60.0
+    tor_socks: str | None = None
+    """Tor's SOCKS port: a path, or ADDRESS:PORT; `None` is that of [listen.tor], else the usual one."""
+
+    git_through_nodes: bool = True
+    """Whether who comes with a token for a node or a cluster may use git with the gateway."""
+
     exchange: bool = True
     """Whether gateways of a cluster tell each other where keys are."""
 
     @property
     def patience(self) -> Patience:
         return Patience(connect=self.connect, answer=self.answer, stall=self.stall, idle=self.idle)
+
+    @property
+    def tor_patience(self) -> Patience:
+        return Patience(
+            connect=self.tor_connect, answer=self.tor_answer, stall=self.tor_stall, idle=self.idle
+        )
+
+    @property
+    def tor_allowance(self) -> Allowance:
+        """Of a cluster, for a node behind tor."""
+        return Allowance(
+            answer=self.tor_connect + self.tor_answer + _HOW_MUCH_LONGER_S,
+            progress=self.tor_stall + _HOW_MUCH_LONGER_S,
+        )
 
     @property
     def limits(self) -> Limits:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
@@ -23,10 +23,14 @@ from annexd.remotes.peer import PeerNode
 from annexd.remotes.ssh import SshDialer, SshHosts
 from annexd.remotes.tls import TlsDialer, trust
 from annexd.remotes.tokens import stored_token
-from annexd.remotes.url import Http, Local, P2PAnnex, Ssh, Unsupported, place_of
+from annexd.remotes.tor import TorDialer
+from annexd.remotes.url import Http, Local, P2PAnnex, Ssh, TorAnnex, Unsupported, place_of
 from annexd.repo.local import Repository
 from annexd.router.configured import Remote
 from annexd.router.directory import Directory
+
+TOR_SOCKS = "127.0.0.1:9050"
+"""Where git-annex itself looks for tor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class _Gateway:
 class Nodes:
     """
     Makes the nodes of all gateways.  ``environ`` is that of the programs that
-    are run for them; ``settings`` are asked for each node that is made.
+    are run for them; ``settings`` are asked for each node that is made, and
+    ``tor_socks`` for each connection.
     """
 
     def __init__(
@@ -51,7 +56,9 @@ class Nodes:
         directory: Directory[Repository],
         settings: Callable[[], NodeSettings],
         environ: Mapping[str, str],
+        tor_socks: Callable[[], str] = lambda: TOR_SOCKS,
     ) -> None:
+        self._tor_socks = tor_socks
         self._reactor = reactor
         self._directory = directory
         self._settings = settings
@@ -82,6 +89,8 @@ class Nodes:
         try:
             if isinstance(place, Local):
                 node = self._local(remote, uuid, place)
+            elif isinstance(place, TorAnnex):
+                node = self._behind_tor(gateway, remote, uuid, place)
             else:
                 node = self._peer(gateway, remote, uuid, self._dialer(gateway, remote, uuid, place))
         except (ConfigError, Unavailable) as error:
@@ -100,6 +109,23 @@ class Nodes:
         )
         return PeerNode(link, remote.cost, gateway.boot)
 
+    def _behind_tor(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: TorAnnex) -> Node:
+        def auth() -> Auth:
+            return _auth(gateway, remote, uuid, place)
+
+        auth()  # without a token there is nothing to try
+        settings = self._settings()
+        isolation = os.fsdecode(gateway.uuid + b" " + uuid)
+        link = Link(
+            remote.name,
+            uuid,
+            TorDialer(self._reactor, place, self._tor_socks, auth, isolation),
+            self._reactor,
+            patience=settings.tor_patience,
+            most=settings.connections,
+        )
+        return PeerNode(link, remote.cost, gateway.boot, settings.tor_allowance)
+
     def _dialer(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
             case Ssh():
@@ -115,12 +141,7 @@ class Nodes:
         raise AssertionError(place)
 
     def _p2p(self, gateway: _Gateway, uuid: bytes, remote: Remote, place: P2PAnnex) -> Dialer:
-        if uuid != remote.uuid:
-            raise Unavailable("over p2p-annex a gateway serves the repository of the token, and no other")
-        token = stored_token(gateway.git_dir, place)
-        if token is None:
-            raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
-        auth = Auth(gateway.uuid, token)
+        auth = _auth(gateway, remote, uuid, place)
         if place.network != "annexd":
             return HelperDialer(self._reactor, place, auth, self._environ, self._helpers)
         try:
@@ -133,3 +154,16 @@ class Nodes:
         if self._hosts is None:
             self._hosts = SshHosts(self._reactor, self._environ, connect_s=self._settings().connect)
         return self._hosts
+
+
+def _auth(gateway: _Gateway, remote: Remote, uuid: bytes, place: Union[P2PAnnex, TorAnnex]) -> Auth:
+    """Raises `Unavailable`."""
+    if uuid != remote.uuid:
+        raise Unavailable(
+            f"its token is for itself only: {os.fsdecode(uuid)} needs an address and a token of its own, "
+            "see `annexd invite --all-nodes`"
+        )
+    token = stored_token(gateway.git_dir, place)
+    if token is None:
+        raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
+    return Auth(gateway.uuid, token)

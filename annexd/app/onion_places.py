@@ -51,6 +51,13 @@ def hostname_of(wanted: Tor, state: str) -> str:
     return _key(state).hostname
 
 
+def socks_of(wanted: Tor | None, state: str) -> str | None:
+    """That of the tor by which annexd is an onion service, as far as it is known."""
+    if wanted is None or wanted.hidden_service is not None:
+        return None
+    return wanted.socks if wanted.launch is None else os.path.join(state, "tor", "socks")
+
+
 def obstacle(wanted: Tor, target: str) -> str | None:
     """Why a tor that is run by another user would not get to ``target``, as far as can be seen."""
     if wanted.control is None or not wanted.control.startswith("/"):

@@ -21,7 +21,8 @@ from twisted.internet.defer import TimeoutError as Late
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from annexd.app.granting import addresses, found, invited, note
+from annexd.app.granting import found, note
+from annexd.app.inviting import addresses, invited
 from annexd.errors import AnnexdError, Refused, Unavailable
 
 RELAY_VARIABLE = "WORMHOLE_RELAY_URL"

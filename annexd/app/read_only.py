@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Union
 
 from annexd.errors import Refused
-from annexd.node import Condition, Node
+from annexd.node import Allowance, Condition, Node
 from annexd.protocol.keys import Key
 from annexd.store import Caller, Outcome, Store, Writer
 
@@ -31,6 +31,10 @@ class ReadOnlyNode:
     @property
     def is_local(self) -> bool:
         return self._node.is_local
+
+    @property
+    def allowance(self) -> Allowance | None:
+        return self._node.allowance
 
     @property
     def condition(self) -> Condition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -48,6 +48,9 @@ class Admission(Protocol):
 
     @property
     def rights(self) -> Rights: ...
+
+    @property
+    def node(self) -> bytes | None: ...
 
 
 Admit = Callable[[bytes], Awaitable[Admission]]
@@ -240,7 +243,7 @@ class Reception:
                 holder, entrance.transport, admission.path, limits=limits, limited_by=admission.principal
             )
             limits, limited_by = shown.verdict.rights, shown.verdict.because
-        return await self._host.admit(
+        guest = await self._host.admit(
             admission.principal,
             entrance.transport,
             admission.path,
@@ -248,6 +251,7 @@ class Reception:
             limited_by=limited_by,
             address=visitor.shown,
         )
+        return replace(guest, node=admission.node)
 
     async def _refuse(self, visitor: _Visitor, entrance: Entrance, error: Refused) -> None:
         """Whatever is wrong, the peer hears the same, and not at once."""
@@ -269,8 +273,11 @@ class Reception:
     # --- inside --------------------------------------------------------
 
     async def _talk(self, guest: Guest, client: bytes, wire: Wire) -> None:
+        git = guest.node is None or self._host.current.config.nodes.git_through_nodes
         try:
-            await self._host.talk(guest, lambda: wire, lambda sentence: None, client=client)
+            await self._host.talk(
+                guest, lambda: wire, lambda sentence: None, client=client, uuid=guest.node, git=git
+            )
         except (Refused, Unavailable) as error:
             _tell_end(guest, error)
             wire.send(Error(str(error).encode("utf-8", "backslashreplace")))

@@ -83,7 +83,7 @@ class Survey:
         """What comes of it is in the node's condition."""
         store = node.store(Caller(self._estate.uuid, "annexd"))
         try:
-            await errands.within(self._limits.answer, store.timestamp(), "it does not answer")
+            await errands.within(self._limits.for_answer(node), store.timestamp(), "it does not answer")
         except (Refused, Unavailable):
             pass
         finally:

@@ -46,7 +46,8 @@ class Token:
     """
     One secret, by its ``digest``; ``name`` may have others for other
     repositories.  Times are seconds since 1970; without ``expires`` it is
-    good for ever.
+    good for ever.  ``node`` is the UUID of what it is for behind the
+    repository, and `None` where it is for the repository itself.
     """
 
     name: str
@@ -56,10 +57,15 @@ class Token:
     created: int
     expires: int | None = None
     revoked: int | None = None
+    node: bytes | None = None
 
     @property
     def principal(self) -> str:
         return TOKEN + self.name
+
+    def opens_what(self, other: Token) -> bool:
+        """The same, and under the same name."""
+        return (self.name, self.repository, self.node) == (other.name, other.repository, other.node)
 
     def obstacle(self, now: float) -> str | None:
         """Why it opens nothing (any more); for the log."""
@@ -148,8 +154,13 @@ class TokenFile:
 
         self._change(added, now)
 
-    def revoke(self, name: str, repositories: Collection[bytes], now: float) -> list[Token]:
-        """Those of ``name`` for these repositories, or all of them.  Raises `Refused` when there is none."""
+    def revoke(
+        self, name: str, repositories: Collection[bytes], now: float, nodes: Collection[bytes] = ()
+    ) -> list[Token]:
+        """
+        Those of ``name`` for these repositories, or all of them; of these, where
+        ``nodes`` are given, those for them.  Raises `Refused` when there is none.
+        """
         revoked: list[Token] = []
 
         def without(present: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -158,11 +169,14 @@ class TokenFile:
                 for token in present
                 if token.name == name
                 and (not repositories or token.repository in repositories)
+                and (not nodes or token.node in nodes)
                 and not token.obstacle(now)
             )
             if not revoked:
                 raise Refused(
-                    f"there is no token {name} that is good" + " for that repository" * bool(repositories)
+                    f"there is no token {name} that is good"
+                    + " for that repository" * (bool(repositories) and not nodes)
+                    + " for that node" * bool(nodes)
                 )
             return tuple(replace(t, revoked=int(now)) if t in revoked else t for t in present)
 
@@ -219,9 +233,10 @@ def _check_new(token: Token, present: Sequence[Token], now: float) -> None:
             raise Refused(
                 f"this secret is {other.name}'s already: it is known by one name, for one repository"
             )
-        if (other.name, other.repository) == (token.name, token.repository) and not other.obstacle(now):
+        if other.opens_what(token) and not other.obstacle(now):
+            behind = "" if token.node is None else f"{os.fsdecode(token.node)} behind "
             raise Refused(
-                f"{token.name} has a token for {os.fsdecode(token.repository)} already: "
+                f"{token.name} has a token for {behind}{os.fsdecode(token.repository)} already: "
                 "revoke it first, or take another name"
             )
 
@@ -272,6 +287,7 @@ def _document(token: Token) -> dict[str, Any]:
     return {
         "name": token.name,
         "repository": os.fsdecode(token.repository),
+        "node": None if token.node is None else os.fsdecode(token.node),
         "rights": token.rights.value,
         "sha256": token.digest,
         "created": token.created,
@@ -292,4 +308,5 @@ def _token(document: dict[str, Any]) -> Token:
         created=int(document["created"]),
         expires=moment_of("expires"),
         revoked=moment_of("revoked"),
+        node=None if document.get("node") is None else os.fsencode(document["node"]),
     )

@@ -41,15 +41,22 @@ class Admission:
     principal: str
     path: bytes
     rights: Rights
+    node: bytes | None = None
+    """The UUID of what it is for behind the repository."""
 
 
 class Inside(Protocol):
     """The sessions that are open now."""
 
-    def visits(self) -> set[tuple[str, bytes]]:
-        """Principals, each with the name of a repository where it is."""
+    def visits(self) -> set[tuple[str, bytes, bytes | None]]:
+        """
+        Principals, each with the name of a repository where it is, and the
+        UUID of what it is for behind that.
+        """
 
-    def stop(self, principal: str, reason: str, repository: bytes | None = None) -> int:
+    def stop(
+        self, principal: str, reason: str, repository: bytes | None = None, node: bytes | None = None
+    ) -> int:
         """End those sessions; how many."""
 
 
@@ -115,7 +122,7 @@ class Tokens:
         if obstacle is not None:
             raise Refused(obstacle)
         self._note(digest)
-        return Admission(token.principal, token.repository, token.rights)
+        return Admission(token.principal, token.repository, token.rights, token.node)
 
     async def _from_others(self, digest: str) -> Admission:
         path = await self._pool.run(self._others.find, digest)
@@ -160,24 +167,24 @@ class Tokens:
         await self._look()
         visits = [visit for visit in self._inside.visits() if visit[0].startswith(TOKEN)]
         if not self._problem:
-            for principal, repository in visits:
-                await self._check_visit(principal, repository)
+            for visit in visits:
+                await self._check_visit(*visit)
         entering = self._admitted is not None and self._clock.seconds() - self._admitted < _ENTERING_S
         self._arm(_LOOK_S if visits or entering else _FAR_S)
 
-    async def _check_visit(self, principal: str, repository: bytes) -> None:
+    async def _check_visit(self, principal: str, repository: bytes, node: bytes | None) -> None:
         """Tokens are known by the path that their maker wrote, sessions by the one that is configured."""
         if principal == TOKEN + RESERVED:
             return
         reason = f"the token {principal.removeprefix(TOKEN)} is not there any more"
-        for token in [token for token in self._tokens.values() if token.principal == principal]:
+        for token in [t for t in self._tokens.values() if (t.principal, t.node) == (principal, node)]:
             if token.repository != repository and not await self._same(token.repository, repository):
                 continue
             obstacle = token.obstacle(self._now())
             if obstacle is None:
                 return
             reason = obstacle
-        self._inside.stop(principal, reason, repository)
+        self._inside.stop(principal, reason, repository, node)
 
     def _arm(self, seconds: float) -> None:
         """Check again after at most ``seconds``, and when the next token expires."""

@@ -14,6 +14,7 @@ class Unusable:
     """It takes part in clusters as a node that is never reached, and says why."""
 
     is_local = False
+    allowance = None
     cost = float("inf")
 
     def __init__(self, uuid: bytes, name: str, reason: str) -> None:

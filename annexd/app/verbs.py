@@ -28,7 +28,7 @@ def add_verbs(commands: Commands, add: Callable[..., argparse.ArgumentParser], s
         parser.add_argument("--socket", metavar="PATH", help=socket_help)
 
     _add_tokens(commands, add, common)
-    invite = add(commands, "invite", _late("granting", "invite"), "print a line for `git annex p2p --link`")
+    invite = add(commands, "invite", _late("inviting", "invite"), "print a line for `git annex p2p --link`")
     pair = add(commands, "pair", _late("pairing", "pair"), "send an invitation through a magic-wormhole code")
     for parser in (invite, pair):
         _add_grant(parser)
@@ -43,6 +43,14 @@ def add_verbs(commands: Commands, add: Callable[..., argparse.ArgumentParser], s
             help="HOST:PORT[,sha256=HEX], where the configuration does not know",
         )
         common(parser)
+    invite.add_argument(
+        "--all-nodes",
+        action="store_true",
+        help="a line for the repository, and one for each node and cluster behind it",
+    )
+    invite.add_argument(
+        "--script", action="store_true", help="a shell script that does it all on the other side"
+    )
     pair.add_argument("--relay-url", metavar="URL", help="the mailbox server; by default $WORMHOLE_RELAY_URL")
     pair.add_argument(
         "--wait", metavar="TIME", type=_duration, default=600.0, help="for the other side; by default 10m"
@@ -73,6 +81,7 @@ def _add_tokens(
     revoking = add(verbs, "revoke", _late("granting", "revoke"), "take tokens back and end their sessions")
     revoking.add_argument("name", metavar="NAME")
     revoking.add_argument("--repo", metavar="REPO", action="append", default=[], help="only for these")
+    revoking.add_argument("--node", metavar="NODE", help="only for this behind them: its name or UUID")
     for parser in (adding, listing, revoking):
         common(parser)
 
@@ -80,6 +89,9 @@ def _add_tokens(
 def _add_grant(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="rules and logs speak of token:NAME")
     parser.add_argument("--mode", choices=_MODES, default="read-only", help="by default read-only")
+    parser.add_argument(
+        "--node", metavar="NODE", help="for a node or cluster behind the repository: its name or UUID"
+    )
     parser.add_argument(
         "--expires", metavar="TIME", type=_duration, help='as in "12h" or "7d"; by default never'
     )

@@ -7,7 +7,7 @@ from typing import Callable, TypeVar, Union
 
 from annexd.errors import Refused, Unavailable
 from annexd.flow.body import Sink, Source
-from annexd.node import Condition
+from annexd.node import Allowance, Condition
 from annexd.protocol.keys import Key
 from annexd.remotes.link import Link
 from annexd.remotes.pool import Connection
@@ -20,12 +20,20 @@ T = TypeVar("T")
 class PeerNode:
     """
     ``boot`` is the machine's clock that never goes back, in seconds: what
-    peers whose protocol is too old to have a time are held to.
+    peers whose protocol is too old to have a time are held to.  ``allowance``
+    is for those that need longer than others.
     """
 
     is_local = False
 
-    def __init__(self, link: Link, cost: float, boot: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        cost: float,
+        boot: Callable[[], float],
+        allowance: Allowance | None = None,
+    ) -> None:
+        self.allowance = allowance
         self._link = link
         self._cost = cost
         self._boot = boot

@@ -5,6 +5,7 @@ The url of a git remote: what kind of place it is, as git and git-annex see it.
     [USER@]HOST:PATH                  Ssh, with a PATH under the home directory unless it begins with /
     /PATH, PATH, ~/PATH, file://      Local; a relative one is relative to the repository
     p2p-annex::NETWORK:ADDRESS        P2PAnnex
+    tor-annex::HOST.onion:PORT        TorAnnex
     http://, https://, annex+http://  Http
 
 Anything else is `Unsupported`, with a reason, which clients see: so it does not
@@ -23,6 +24,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _HELPER = re.compile(r"([A-Za-z0-9][A-Za-z0-9+.-]*)::(.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"(?:([^@/]*)@)?(\[[^]/]*\]|[^:/@]*)(?::([0-9]*))?(/.*)?", re.DOTALL)
 _SCP = re.compile(r"(?:([^@/:]*)@)?(\[[^]/]*\]|[^:/]+):(.*)", re.DOTALL)
+_ONION = re.compile(r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.onion):([0-9]{1,5})(?:/.*)?")
+_LONGEST_NAME = 255
+"""Of a host, for SOCKS."""
+
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 _SSH = ("ssh", "git+ssh", "ssh+git")
@@ -55,6 +60,21 @@ class P2PAnnex:
 
 
 @dataclass(frozen=True, slots=True)
+class TorAnnex:
+    """``host`` may have labels before the onion's address, which mean nothing to tor."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def onion(self) -> str:
+        return ".".join(self.host.lower().rsplit(".", 2)[-2:])
+
+
+@dataclass(frozen=True, slots=True)
 class Http:
     url: str
 
@@ -64,7 +84,7 @@ class Unsupported:
     reason: str
 
 
-Place = Union[Ssh, Local, P2PAnnex, Http, Unsupported]
+Place = Union[Ssh, Local, P2PAnnex, TorAnnex, Http, Unsupported]
 
 
 def place_of(url: bytes, directory: bytes, home: bytes) -> Place:
@@ -94,8 +114,16 @@ def _helped(helper: str, rest: str) -> Place:
             return Unsupported("its url names no network and address")
         return P2PAnnex(network, address)
     if helper == "tor-annex":
-        return Unsupported("tor-annex remotes cannot be used yet")
+        return _onion(rest)
     return Unsupported(f"remotes of the kind {helper}:: cannot be used")
+
+
+def _onion(rest: str) -> Place:
+    """git-annex drops what follows the port, and so is it here."""
+    address = _ONION.fullmatch(rest)
+    if address is None or len(address[1]) > _LONGEST_NAME or not 0 < int(address[2]) < 65536:
+        return Unsupported(f"tor-annex::{rest} names no onion address and port")
+    return TorAnnex(address[1], int(address[2]))
 
 
 def _with_scheme(scheme: str, rest: str, url: str) -> Place:

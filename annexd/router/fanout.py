@@ -36,14 +36,19 @@ class Backlog:
 
 class Lane:
     """
-    The way into one node, which has ``ahead`` bytes of the stream already.
+    The way into one node, which has ``ahead`` bytes of the stream already and
+    is given ``seconds`` for each piece (a disk of this machine: what ``limits`` say).
     ``error`` says why nothing goes there any more.
     """
 
-    def __init__(self, errands: Errands, limits: Limits, sink: Sink, ahead: int) -> None:
+    def __init__(
+        self, errands: Errands, limits: Limits, sink: Sink, ahead: int, seconds: float | None = None
+    ) -> None:
         self._errands = errands
         self._seconds = limits.disk_progress
-        self._sink = sink if isinstance(sink, FileSink) else FailingSink(sink, errands, limits.progress)
+        if not isinstance(sink, FileSink):
+            sink = FailingSink(sink, errands, limits.progress if seconds is None else seconds)
+        self._sink: FileSink | FailingSink = sink
         self._ahead = ahead
         self._waiting: deque[memoryview] = deque()
         self._draining: Deferred[None] | None = None

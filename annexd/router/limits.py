@@ -72,10 +72,18 @@ class Limits:
         )
 
     def for_answer(self, node: Node) -> float:
-        return self.disk if node.is_local else self.answer
+        return self.disk if node.is_local else self.answer + self._more(node)
 
     def for_removal(self, node: Node) -> float:
-        return self.disk if node.is_local else self.removal
+        return self.disk if node.is_local else self.removal + self._more(node)
+
+    def for_progress(self, node: Node) -> float:
+        allowed = node.allowance
+        return self.progress if allowed is None else max(self.progress, allowed.progress)
+
+    def _more(self, node: Node) -> float:
+        """What the node is given for an answer beyond what others are."""
+        return 0.0 if node.allowance is None else max(0.0, node.allowance.answer - self.answer)
 
     def for_commit(self, size: int) -> float:
         return self.commit + size / self.bytes_per_s

@@ -157,7 +157,9 @@ class _ProxiedReader:
         self._proxied = proxied
         self._reader = reader
         self._size = reader.source.remaining
-        self.source: Source = patient(reader.source, proxied.errands, proxied.limits.progress)
+        self.source: Source = patient(
+            reader.source, proxied.errands, proxied.limits.for_progress(proxied.node)
+        )
 
     async def valid(self) -> bool:
         try:
@@ -180,7 +182,7 @@ class _ProxiedWriter:
         self._failing: FailingSink | None = None
         self.sink: Sink = writer.sink
         if not isinstance(writer.sink, FileSink):
-            seconds = proxied.limits.progress
+            seconds = proxied.limits.for_progress(proxied.node)
             self.sink = self._failing = FailingSink(writer.sink, proxied.errands, seconds)
 
     def announce(self, length: int) -> None:

@@ -77,4 +77,5 @@ class ClusterReader:
         return self._from(self._reader)
 
     def _from(self, reader: Reader) -> Source:
-        return patient(reader.source, self._parts.errands, self._parts.limits.progress)
+        seconds = self._parts.limits.for_progress(self._member.node)
+        return patient(reader.source, self._parts.errands, seconds)

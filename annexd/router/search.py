@@ -33,14 +33,19 @@ class Search:
         """Members that neither have said yes nor no, and why."""
 
     async def present(self) -> bool:
-        """Raises `Unavailable` where it cannot be denied."""
+        """
+        Raises `Unavailable` where one that has it by the location log cannot be
+        asked.  Where it is others that cannot, it is denied, as clients ask
+        before each upload, and would send nothing as long as one node is away.
+        """
         logged, others = await self._candidates()
         if await self._first([*([member] for member in logged), others]) is not None:
             return True
         elsewhere, _ = await self._candidates()  # there may be other ways, now that some have failed
         if elsewhere and await self._first([elsewhere]) is not None:
             return True
-        if self._unsure:
+        unsure = {name for name, _ in self._unsure}
+        if any(member.name in unsure for member in (*logged, *elsewhere)):
             raise self._failure()
         return False
 

@@ -66,7 +66,9 @@ class ClusterWriter:
 
     def _lane(self, branch: Branch) -> Lane:
         ahead = branch.writer.offset - self.offset
-        return Lane(self._parts.errands, self._parts.limits, branch.writer.sink, ahead)
+        limits = self._parts.limits
+        seconds = limits.for_progress(branch.member.node)
+        return Lane(self._parts.errands, limits, branch.writer.sink, ahead, seconds)
 
     def announce(self, length: int) -> None:
         self._total = self.offset + length

@@ -40,6 +40,7 @@ class Activity:
         "id",
         "key",
         "moved_bytes",
+        "node",
         "principal",
         "repository",
         "requests",
@@ -57,6 +58,7 @@ class Activity:
         repository: bytes,
         transport: str = "ssh",
         address: str = "",
+        node: bytes | None = None,
     ) -> None:
         self.clock = clock
         self.id = id
@@ -64,6 +66,8 @@ class Activity:
         self.repository = repository
         self.transport = transport
         self.address = address
+        self.node = node
+        """The UUID of what it is for behind the repository, where a token says so."""
         self.since: float = clock.seconds()
         self.requests = 0
         self.detailed = False

@@ -34,6 +34,11 @@ _REASONS = {
 }
 
 
+def reason(code: int) -> str:
+    """What a SOCKS port means by the code of its answer, which is not 0."""
+    return _REASONS.get(code, f"SOCKS error {code}")
+
+
 async def dial(endpoint: IStreamClientEndpoint, host: str, port: int) -> None:
     """
     A connection by the SOCKS port at ``endpoint``, which is closed as soon as
@@ -73,7 +78,7 @@ class _Dial(Protocol):
             self._write(self._request)
         if self._greeted and len(self._received) >= 2:
             code = self._received[1]
-            self._end("" if code == 0 else _REASONS.get(code, f"SOCKS error {code}"))
+            self._end("" if code == 0 else reason(code))
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         self._end("the SOCKS port hung up")

@@ -58,7 +58,8 @@ class Registry(SynchronousTestCase):
             )
         sessions.open("token:x", b"/srv/x", "tls")
         self.assertEqual(
-            {("token:x", b"/srv/x"), ("token:x", b"/srv/y"), ("token:y", b"/srv/x")}, sessions.visits()
+            {("token:x", b"/srv/x", None), ("token:x", b"/srv/y", None), ("token:y", b"/srv/x", None)},
+            sessions.visits(),
         )
         self.assertEqual(1, sessions.stop("token:x", "revoked", b"/srv/x"))
         self.assertEqual([("a", "revoked")], stopped)

@@ -127,7 +127,8 @@ class Granting(Typed):
         self.assertEqual([False, True], [token["good"] for token in listed])
         self.assertEqual([None, 0], [token["used"] for token in listed])
         self.assertEqual(
-            {"name", "repository", "rights", "created", "expires", "revoked", "used", "good"}, set(listed[0])
+            {"name", "repository", "node", "rights", "created", "expires", "revoked", "used", "good"},
+            set(listed[0]),
         )
 
     def test_expired_ones_are_listed_so(self) -> None:

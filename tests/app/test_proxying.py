@@ -16,6 +16,7 @@ from annexd.app.nodes import Nodes
 from annexd.app.proxying import Proxying
 from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import InlineWorkers
+from annexd.node import Health
 from annexd.repo.git import Git
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory
@@ -167,6 +168,41 @@ class Seats(Gateway):
         assert seat is not None
         failure = self.failureResultOf(Deferred.fromCoroutine(seat.store.present(KEY)), Unavailable)
         self.assertIn("web: remotes over HTTP", str(failure.value))
+
+    def node_behind_tor(self) -> Any:
+        self.configure("onion", N3, "annex-proxy = true", url="tor-annex::gw.x.onion:7001")
+        self.proxy([(N3, b"onion")])
+        estate = self.does(self.proxying.estate(self.repository()))
+        [remote] = [remote for remote in estate.configured.remotes if remote.name == "onion"]
+        return estate.node(remote, N3), estate, remote
+
+    def give_token(self, host: str) -> None:
+        creds = os.path.join(self.git_dir, b"annex", b"creds")
+        os.makedirs(creds, exist_ok=True)
+        with open(os.path.join(creds, host.replace(".", "%2E").encode()), "w") as file:
+            file.write("abc")
+
+    def test_an_onion(self) -> None:
+        """It needs a token, and gets its time."""
+        node, estate, remote = self.node_behind_tor()
+        self.assertIn("no token for gw.x.onion:7001", node.condition.reason)
+        self.give_token("gw.x.onion")
+        node = estate.node(remote, N3)
+        self.assertEqual((node.allowance.answer, node.allowance.progress), (125, 65))
+        self.assertEqual((node.condition.health, node.is_local), (Health.UP, False))
+
+    def test_behind_an_onion(self) -> None:
+        """By an address of its own, as soon as there is one."""
+        self.give_token("gw.x.onion")
+        _, estate, remote = self.node_behind_tor()
+        self.assertIn("an address and a token of its own", estate.node(remote, CLUSTER).condition.reason)
+        self.give_token("cl.x.onion")
+        self.configure("c", CLUSTER, "annex-cost = 200", url="tor-annex::cl.x.onion:7001")
+        self.clock.advance(2)
+        self.does(self.proxying.estate(self.repository()))
+        node = estate.node(remote, CLUSTER)
+        self.assertEqual((node.uuid, node.name, node.condition.health), (CLUSTER, "onion", Health.UP))
+        self.assertIs(estate.node(remote, CLUSTER), node)
 
     def test_a_node_that_may_only_be_read(self) -> None:
         self.append('[remote "n2"]\n\tannex-readonly = true\n')

@@ -22,7 +22,7 @@ from annexd.app.admin import Sessions
 from annexd.app.anteroom import Anteroom
 from annexd.app.certificates import Identity
 from annexd.app.guessing import Guessing
-from annexd.app.hosting import Host
+from annexd.app.hosting import Host, Seat
 from annexd.app.listen import FrontEnds, networks
 from annexd.app.logs import Lines
 from annexd.app.reception import Entrance, Reception
@@ -32,9 +32,11 @@ from tests.app.test_rights_table import REQUESTS, Table
 from tests.app.test_shell import KEY, UUID, Directory, Repository
 from tests.support.authorities import Authority
 from tests.support.hand_reactor import HandReactor
+from tests.support.memory_store import MemoryStore, Shelf
 from tests.support.tls_in_memory import Peer, client_context
 
 GOOD = b"ab" * 64
+NODE = b"00000000-0000-4000-8000-00000000000a"
 AUTH = b"AUTH client " + GOOD + b"\n"
 WELCOME = b"AUTH-SUCCESS " + UUID + b"\n"
 SOMEWHERE = ("203.0.113.7", 40_000)
@@ -45,6 +47,14 @@ class Admission:
     principal: str = "token:bob"
     path: bytes = b"/srv/x"
     rights: Rights = Rights.READ_WRITE
+    node: bytes | None = None
+
+
+class Behind:
+    """A repository that proxies one node."""
+
+    async def seat(self, repository: Any, uuid: bytes, caller: Any) -> Seat | None:
+        return Seat(MemoryStore(Shelf(uuid=NODE)), ("n1",)) if uuid == NODE else None
 
 
 class Case(SynchronousTestCase):
@@ -58,13 +68,14 @@ class Case(SynchronousTestCase):
         self.directory = directory
         self.sessions = Sessions(self.reactor, 10)
         self.daemon = SimpleNamespace(max_unauthenticated=8)
+        self.nodes = SimpleNamespace(git_through_nodes=True)
         deadlines = Deadlines(handshake=5, stall=10, idle=1000)
         self.current: Any = SimpleNamespace(
             access=Access(self.rules),
             deadlines=deadlines,
-            config=SimpleNamespace(daemon=self.daemon),
+            config=SimpleNamespace(daemon=self.daemon, nodes=self.nodes),
         )
-        host = Host(self.reactor, directory, self.sessions, self.current)
+        host = Host(self.reactor, directory, self.sessions, self.current, Behind())
         self.known: dict[bytes, Admission | Refused] = {GOOD: Admission()}
         self.front_ends = FrontEnds()
         self.anteroom = Anteroom(lambda: self.daemon.max_unauthenticated)
@@ -155,6 +166,25 @@ class Login(Case):
         caller = self.come()
         heard = caller.say(AUTH + b"VERSION 4\nCHECKPRESENT " + KEY + b"\n")
         self.assertEqual(heard, WELCOME + b"VERSION 4\nSUCCESS\n")
+
+    def test_for_a_node(self) -> None:
+        """The token alone says so."""
+        self.known[GOOD] = Admission(node=NODE)
+        caller = self.come()
+        self.assertEqual(caller.say(AUTH), b"AUTH-SUCCESS " + NODE + b"\n")
+        self.assertEqual([session.node for session in self.sessions], [NODE])
+        self.assertEqual(caller.say(b"CHECKPRESENT " + KEY + b"\n"), b"FAILURE\n")
+        self.nodes.git_through_nodes = False
+        caller = self.come()
+        caller.say(AUTH)
+        said = caller.say(b"CONNECT git-upload-pack\n")
+        self.assertRegex(said, rb"\ADATA \d+\n[0-9a-f]{4}ERR .*git.*CONNECTDONE 1\n\Z")
+
+    def test_for_a_node_that_is_not_there_any_more(self) -> None:
+        self.known[GOOD] = Admission(node=b"elsewhere")
+        caller = self.come()
+        self.assertIn(b"ERROR expected repository UUID elsewhere", caller.say(AUTH))
+        self.assertTrue(caller.gone)
 
     def test_what_comes_before_is_answered(self) -> None:
         """As git-annex answers it."""

@@ -176,7 +176,30 @@ class TokensTests(SynchronousTestCase):
         self.come(OTHER)
         self.revoke("alice", b"/srv/y")
         self.check()
-        self.assertEqual({("token:alice", b"/srv/x")}, self.sessions.visits())
+        self.assertEqual({("token:alice", b"/srv/x", None)}, self.sessions.visits())
+
+    def test_revoked_for_one_node(self) -> None:
+        """The sessions by the principal's other tokens for the repository go on."""
+        for secret, node in ((NAME, None), (OTHER, b"node")):
+            token = Token("alice", b"/srv/x", Rights.READ_WRITE, digest_of(secret), START, node=node)
+            self.file.add([token], START)
+            self.clock.advance(1)
+            self.assertEqual(node, self.admission(secret).node)
+            self.sessions.open("token:alice", b"/srv/x", "tls", node=node)
+        self.file.revoke("alice", (), self.clock.seconds(), [b"node"])
+        stopped = self.patch_stop()
+        self.check()
+        self.assertEqual([("token:alice", b"/srv/x", b"node")], stopped)
+
+    def patch_stop(self) -> list[object]:
+        stopped: list[object] = []
+
+        def stop(principal: str, reason: str, *visit: object) -> int:
+            stopped.append((principal, *visit))
+            return 1
+
+        self.patch(self.sessions, "stop", stop)
+        return stopped
 
     def test_replaced(self) -> None:
         """One that comes by the new token stays, whatever happened to the former."""

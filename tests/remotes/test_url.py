@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.remotes.url import Http, Local, P2PAnnex, Place, Ssh, Unsupported, place_of
+from annexd.remotes.url import Http, Local, P2PAnnex, Place, Ssh, TorAnnex, Unsupported, place_of
 
 
 def place(url: bytes) -> Place:
@@ -55,6 +55,16 @@ class Urls(SynchronousTestCase):
         for url in "https://host/a", "annex+http://host:9417/git-annex/u":
             self.assertEqual(place(url.encode()), Http(url))
 
+    def test_onions(self) -> None:
+        for url, host in (
+            (b"tor-annex::x.onion:7001", "x.onion"),
+            (b"tor-annex::My-n_1.x.onion:7001/path", "My-n_1.x.onion"),
+        ):
+            found = place(url)
+            self.assertEqual(found, TorAnnex(host, 7001))
+            assert isinstance(found, TorAnnex)
+            self.assertEqual(found.onion, "x.onion")
+
     def test_what_cannot_be_used_says_why(self) -> None:
         for url in (
             b"",
@@ -69,7 +79,12 @@ class Urls(SynchronousTestCase):
             b"p2p-annex::annexd",
             b"p2p-annex::../x:y",
             b"p2p-annex::annexd:--help",
-            b"tor-annex::x.onion:1",
+            b"tor-annex::x.onion",
+            b"tor-annex::x.onion:0",
+            b"tor-annex::x.onion:70000",
+            b"tor-annex::x.example:1",
+            b"tor-annex:://x.onion:1",
+            b"tor-annex::" + b"x." * 130 + b"onion:1",
             b"gcrypt::host:a",
             b"ext::sh -c x",
             b"rsync://host/a",

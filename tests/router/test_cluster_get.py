@@ -247,7 +247,10 @@ class Present(ClusterCase):
         self.assertTrue(self.present())
 
     def test_a_no_does_not(self) -> None:
+        """As far as one that is down may have it by the log; else clients could send nothing then."""
         self.one.faults.refusing["present"] = Unavailable("it is down")
+        self.assertFalse(self.present())
+        self.scene.knows(self.one)
         self.assertRaises(Unavailable, self.present)
 
     def test_a_holder_that_does_not_answer(self) -> None:

@@ -17,6 +17,7 @@ class _Node:
 
     cost = 100.0
     is_local = True
+    allowance = None
     condition = Condition()
 
     def __init__(self, uuid: bytes, name: str) -> None:

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from annexd.errors import PeerLost
 from annexd.flow.body import Buffer
-from annexd.node import Condition
+from annexd.node import Allowance, Condition
 from annexd.protocol.keys import Key
 from annexd.router.ports import Way, Wish
 from annexd.store import Caller, Lease, Outcome, Reader, Store, Writer
@@ -60,6 +60,7 @@ class FakeNode:
         self.name = name
         self.cost = cost
         self.is_local = is_local
+        self.allowance: Allowance | None = None
         self.condition = Condition()
         self.shelf = Shelf(uuid=self.uuid)
         self.faults = Faults()

@@ -1,0 +1,207 @@
+"""Gateways at onions, and nodes that are onions: the real tor, and stock git-annex on the client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from tests.support.behind_tokens import SECONDS, BehindTokens
+from tests.support.gateways import CLUSTER, Cluster
+from tests.support.onion_nodes import Onion
+from tests.support.onion_scene import OnionScene
+from tests.support.processes import run, run_code, start, stop_group, until
+from tests.support.programs import NEWEST, annexd_program, git_annex_bin
+
+_TOR_S = 10
+"""For a node behind tor, in these tests."""
+
+
+class Scene(OnionScene, BehindTokens):
+    way = ("--tor",)
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("git-remote-tor-annex",):
+            (self.host.directory / "tools" / name).symlink_to(git_annex_bin(NEWEST) / "git-annex")
+        self.host.prefix = self.client.prefix
+        self.cluster = Cluster(self.host, self.served)
+
+    def onion(self, name: str, repository: Path) -> Onion:
+        made = Onion(self.host, self.directory / name, repository, self.host.prefix)
+        self.addCleanup(made.daemon.stop)
+        return made
+
+    def link_at(self, repository: Path, name: str, line: str) -> None:
+        """At the host; its tor may take a moment to find the way."""
+        said = b""
+
+        def linked() -> bool:
+            nonlocal said
+            code, said = run_code(
+                *(*self.host.prefix, "git-annex", "p2p", "--link", "--name", name),
+                cwd=repository,
+                env=self.host.env,
+                stdin=line.encode(),
+                seconds=SECONDS,
+            )
+            return code == 0
+
+        until(linked, f"{name} is linked", SECONDS)
+
+
+class FarNode(Scene):
+    """A cluster of a node on the gateway's disk, and one that is an onion."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.far = self.host.new("far", bare=True)
+        self.onion_of_far = self.onion("annexd-far", self.far)
+        self.onion_of_far.serve(f'control = "{self.shared_tor("far")}"')
+        self.link_at(self.served, "far", self.onion_of_far.invite("gateway"))
+        self.cluster.nodes["far"] = self.far
+        self.host.git(self.served, "config", "remote.far.annex-cluster-node", CLUSTER)
+        self.cluster.add_node("n1")
+        self.cluster.make()
+        self.serve(f'control = "{self.shared_tor("service")}"')
+        self.await_published()
+
+    def serve(self, listen: str) -> None:
+        nodes = (
+            f'[nodes]\ntor-socks = "{self.network.socks}"\ntor-connect = {_TOR_S}\n'
+            f"tor-answer = {_TOR_S}\ntor-stall = {_TOR_S}\n"
+        )
+        super().serve(f"{listen}\n{nodes}")
+
+    def test_in_and_out(self) -> None:
+        """By the printed lines; then without the node, whose tor is killed."""
+        lines = self.addresses()
+        self.assertEqual({"served", CLUSTER, "n1", "far"}, set(lines))
+        for label, line in lines.items():
+            self.link("gw" if label == "served" else f"gw-{label}", line)
+        self.try_cluster(f"gw-{CLUSTER}", "n1", "far")
+        self.try_git(f"gw-{CLUSTER}")
+        self.annexd("token", "revoke", "bob", "--node", "far", "--repo", str(self.served))
+        self.assertIn(b"nable to", self.link("again", lines["far"], ok=False))
+
+        self.network.kill("far")
+        key = self.add_file("later", b"later")
+        began = time.monotonic()
+        self.annex("copy", "--to", f"gw-{CLUSTER}", "later")
+        self.annex("drop", "later")
+        self.annex("get", "--from", f"gw-{CLUSTER}", "later")
+        self.assertLess(time.monotonic() - began, 3 * _TOR_S + 10)
+        self.assertEqual(self.cluster.holding(key), {"n1"})
+        until(lambda: self.cluster.logged(key) == {"n1"}, "the gateway knows who has it")
+        [ailing] = [node for node in self.daemon.status()["nodes"] if node["name"] == "far"]
+        self.assertEqual(ailing["health"], "down")
+
+    def test_script(self) -> None:
+        self.try_script()
+        self.try_cluster(f"gw-{CLUSTER}", "n1", "far", "late")
+
+
+class StockFarNode(Scene):
+    """The same with a node that git-annex's own remotedaemon serves."""
+
+    def test_in_and_out(self) -> None:
+        far = self.host.new("far", bare=True)
+        self.link_at(self.served, "far", self.serve_by_git_annex(far))
+        self.cluster.nodes["far"] = far
+        self.host.git(self.served, "config", "remote.far.annex-cluster-node", CLUSTER)
+        self.cluster.add_node("n1")
+        self.cluster.make()
+        self.serve(f'control = "{self.shared_tor("service")}"\n[nodes]\ntor-socks = "{self.network.socks}"')
+        self.await_published()
+        for label, line in self.addresses().items():
+            self.link("gw" if label == "served" else f"gw-{label}", line)
+        self.try_cluster(f"gw-{CLUSTER}", "n1", "far")
+
+    def serve_by_git_annex(self, far: Path) -> str:
+        """Its address and token.  It looks for its onion in /etc/tor, so it gets one of its own."""
+        uuid = self.host.uuid(far).decode()
+        place = self.directory / "tor-annex" / f"0_{uuid}"
+        place.mkdir(parents=True)
+        service = self.network.directory / "stock" / f"tor-annex_0_{uuid}"
+        torrc = f"HiddenServiceDir {service}\nHiddenServicePort 41862 unix:{place}/s\n"
+        self.start_tor("stock", torrc)
+        etc = self.directory / "etc"
+        etc.mkdir()
+        (etc / "torrc").write_text(torrc)
+        creds = far / "annex" / "creds"
+        creds.mkdir(exist_ok=True)
+        (creds / "p2paddrs").write_text(f"tor-annex::{(service / 'hostname').read_text().strip()}:41862\n")
+        address = self.host.annex(far, "p2p", "--gen-addresses").decode().split()[-1]
+        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        script = 'mount --bind "$1" /etc/tor && exec git-annex remotedaemon --foreground'
+        # It goes on for as long as its standard input does.
+        argv = ("unshare", *user, "--mount", "sh", "-c", script, "sh", etc)
+        process = start(*argv, cwd=far, env=self.host.env, stdin=subprocess.PIPE)
+        self.addCleanup(_end, process)
+        until((place / "s").exists, "git-annex listens")
+        return address
+
+
+class TwoGateways(Scene):
+    """Joined by tor, each with a node of its own; what goes into one comes to both, once."""
+
+    def test_both(self) -> None:
+        self.cluster.add_node("n1")
+        self.cluster.make()
+        other = self.host.new("other", bare=True)
+        theirs = Cluster(self.host, other)
+        self.cluster.nodes["n2"] = theirs.add_node("n2")
+        self.host.git(other, "fetch", "-q", str(self.served), "git-annex:refs/remotes/first/git-annex")
+        self.host.annex(other, "merge")
+        self.host.git(other, "config", f"annex.cluster.{CLUSTER}", self.cluster.uuid.decode())
+        self.host.annex(other, "updatecluster")
+        second = self.onion("annexd-other", other)
+        second.serve(f'control = "{self.shared_tor("service")}"')
+        self.join(second)
+
+        torrc = self.directory / "torrc"
+        torrc.write_text(self.network.common)
+        # Its nodes it dials by its own tor; git-annex, for the exchange, would have none at its place.
+        self.serve(f'launch = "tor"\ntorrc = "{torrc}"\n[nodes]\nexchange = false')
+        self.await_published()
+        # Not by git-annex, which sees nothing behind a tor-annex remote.
+        run(
+            *(annexd_program("annexd"), "cluster", "update", self.served, *self.daemon.socket_option),
+            cwd=self.directory,
+            env=self.daemon.env,
+        )
+        for label, line in self.addresses().items():
+            self.link("gw" if label == "served" else f"gw-{label}", line)
+        self.annex("sync", "gw")
+        key = self.add_file("fanned", b"fanned" * 10_000)
+        self.annex("copy", "--to", f"gw-{CLUSTER}", "fanned")
+        self.assertEqual(self.cluster.holding(key), {"n1", "n2"}, self.daemon.said())
+        self.assertEqual(second.daemon.said().count("PUT"), 1, second.daemon.said())
+        self.annex("drop", "fanned")
+        self.annex("get", "--from", f"gw-{CLUSTER}", "fanned")
+        self.annex("drop", "--from", f"gw-{CLUSTER}", "fanned")
+        self.assertEqual(self.cluster.holding(key), set())
+
+    def join(self, second: Onion) -> None:
+        """By the script, which gives the first gateway an address for the cluster, too."""
+        script = self.directory / "join.sh"
+        script.write_text(second.invite("first", "--all-nodes", "--script"))
+        until(lambda: self.joined(script), "the gateways are joined", SECONDS)
+        gateway_of = "remote.G2.annex-cluster-gateway"
+        self.host.git(self.served, "config", gateway_of, self.cluster.uuid.decode())
+        self.host.git(
+            self.served, "fetch", "-q", "G2", "+git-annex:refs/remotes/G2/git-annex", seconds=SECONDS
+        )
+        self.host.annex(self.served, "merge")
+
+    def joined(self, script: Path) -> bool:
+        argv = (*self.host.prefix, "sh", script, "G2")
+        return run_code(*argv, cwd=self.served, env=self.host.env, seconds=SECONDS)[0] == 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    stop_group(process)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
