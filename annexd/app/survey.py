@@ -124,7 +124,7 @@ class Survey:
         total = plan.tree.shares[gateway][uuid]
         cost = _cost(total, total >= DOWN_COST)
         if gateway == self._estate.uuid:
-            return await self._own_node(self._remotes[plan.tree.remotes[uuid]], cost)
+            return await self._own_node(self._remotes[plan.tree.own[uuid]], cost)
         return {**self._known(uuid), "gateway": clean(gateway), **cost, "remote": None}
 
     async def _own_node(self, remote: Remote, cost: dict[str, Any]) -> dict[str, Any]:
