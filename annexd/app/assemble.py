@@ -53,17 +53,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     daemon = current.config.daemon
     workers = ThreadedWorkers(reactor, daemon.disk_threads, daemon.transfer_threads)
 
-    async def open_repository(place: Place) -> Repository:
-        return await Repository.open(
-            place.git_dir,
-            workers=workers,
-            clock=reactor,
-            fsync=place.served.fsync,
-            program=os.fsencode(daemon.git_annex),
-            open_watch=lambda touched: InotifyWatch(reactor, touched),
-        )
-
-    directory = Directory(reactor, workers.disk, open_repository, current.config.served)
+    directory = _directory(reactor, workers, current)
     sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.tells_all)
     state = state_directory(daemon.state_directory, environ)
     tokens = Tokens(
@@ -91,15 +81,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
 
     async def answer(handoff: Handoff) -> None:
         if handoff.kind == b"shell":
-            asked = HandedOver(reactor, handoff)
-            _audit.debug(
-                "{event} of {principal} from {address}",
-                event="login",
-                principal=asked.principal,
-                address=asked.address,
-                transport=asked.transport,
-            )
-            await shell.answer(asked)
+            await shell.answer(_logged_in(HandedOver(reactor, handoff)))
         else:
             handoff.answer_json(await control.answer(handoff.kind, handoff.fields))
 
@@ -136,6 +118,33 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         steward.ailing,
     )
     return made
+
+
+def _directory(reactor: Any, workers: ThreadedWorkers, current: Current) -> Directory[Repository]:
+    program = os.fsencode(current.config.daemon.git_annex)
+
+    async def open_repository(place: Place) -> Repository:
+        return await Repository.open(
+            place.git_dir,
+            workers=workers,
+            clock=reactor,
+            fsync=place.served.fsync,
+            program=program,
+            open_watch=lambda touched: InotifyWatch(reactor, touched),
+        )
+
+    return Directory(reactor, workers.disk, open_repository, current.config.served)
+
+
+def _logged_in(asked: HandedOver) -> HandedOver:
+    _audit.debug(
+        "{event} of {principal} from {address}",
+        event="login",
+        principal=asked.principal,
+        address=asked.address,
+        transport=asked.transport,
+    )
+    return asked
 
 
 def _where(state: str, current: Current) -> dict[str, Any]:
