@@ -82,7 +82,7 @@ class OneConnection(OverSsh):
             with contextlib.suppress(CancelledError):
                 await one
         link = self.node._link
-        self.assertEqual((len(link._used), len(link._dials), len(link._waiting)), (0, 0, 0))
+        self.assertEqual((len(link._used), len(link._dials), len(link._queue._waiting)), (0, 0, 0))
         self.assertEqual(self.node.condition.busy, 0)
         self.assertLessEqual(len(link._idle), 8)
         self.assertTrue(await store.present(key_of(CONTENT)))
