@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -143,7 +144,13 @@ def disturb(repository: str, uuid: str, more: Callable[[], bool], random_: rando
 
 
 def die(repository: str, uuid: str, more: Callable[[], bool], random_: random.Random) -> Done:
-    """A git-annex that is killed in the middle of whatever it does; its git children end what they began."""
+    """
+    A git-annex that is killed in the middle of whatever it does, and its git children with it.
+
+    A ``git update-index`` that outlives it has annex/index.lock while the next git-annex writes its own
+    index; that one does not look at how its ``git update-index`` ended, and deletes from the journal what
+    never got into a commit: git-annex alone loses entries so.
+    """
     while more():
         name = key(random_.randrange(KEYS))
         run(repository, "git", "annex", "setpresentkey", name, uuid, str(random_.randrange(2)))
@@ -153,9 +160,10 @@ def die(repository: str, uuid: str, more: Callable[[], bool], random_: random.Ra
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         time.sleep(random_.random() * 0.3)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return {}
 
