@@ -76,7 +76,9 @@ class Plain:
 class Ssh:
     """One of ``authorized_keys`` and ``users`` is there."""
 
-    address: tuple[Address, ...]
+    address: tuple[Address, ...] = ()
+    """May be empty where peers come by an onion."""
+
     host_key: tuple[str, ...] = ()
     """Files; without any annexd makes a key for itself."""
 
@@ -122,7 +124,20 @@ def listen(reading: Reading, document: object) -> Listen:
             found[name] = make(values_)
         except ValueError as error:
             reading.wrong(("listen", name), f"listen.{name}: {error}")
-    return Listen(**found)
+    made = Listen(**found)
+    _check_ssh(reading, document, made)
+    return made
+
+
+def _check_ssh(reading: Reading, document: Mapping[str, Any], made: Listen) -> None:
+    """What is wrong in itself has been told before."""
+    by_onion = made.tor is not None and made.tor.ssh
+    if by_onion and "ssh" not in document:
+        reading.wrong(("listen", "tor"), "listen.tor: ssh needs [listen.ssh], which says who may come")
+    if made.ssh is None or made.ssh.address or by_onion:
+        return
+    if made.tor is not None or "tor" not in document:
+        reading.wrong(("listen", "ssh"), "listen.ssh needs address, or listen.tor with ssh = true")
 
 
 # --- values ----------------------------------------------------------------------
@@ -247,6 +262,6 @@ _SSH: Mapping[str, Parser] = {
 _SECTIONS: Mapping[str, tuple[Mapping[str, Parser], Callable[[dict[str, Any]], Any], tuple[str, ...]]] = {
     "tls": (_TLS, _tls, ("address",)),
     "plain": (_PLAIN, _plain, ("address",)),
-    "ssh": (_SSH, _ssh, ("address",)),
+    "ssh": (_SSH, _ssh, ()),
     "tor": (listen_tor.KEYS, listen_tor.tor, ()),
 }

@@ -35,13 +35,17 @@ _COLLISION = "550"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``target`` is the path of a unix socket; ``clients`` are public x25519 keys in base32."""
+    """
+    ``target`` is the path of a unix socket; ``clients`` are public x25519 keys
+    in base32; ``more`` are further ports with their sockets.
+    """
 
     key: OnionKey
     port: int
     target: str
     clients: tuple[str, ...] = ()
     proof_of_work: bool = False
+    more: tuple[tuple[int, str], ...] = ()
 
     @property
     def command(self) -> str:
@@ -50,7 +54,8 @@ class Service:
             words.append("Flags=V3Auth")
         if self.proof_of_work:
             words.append("PoWDefensesEnabled=1")
-        words.append(f"Port={self.port},unix:{self.target}")
+        for port, target in ((self.port, self.target), *self.more):
+            words.append(f"Port={port},unix:{target}")
         words += [f"ClientAuthV3={client}" for client in self.clients]
         return " ".join(words)
 

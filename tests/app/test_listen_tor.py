@@ -56,6 +56,17 @@ class Good(SynchronousTestCase):
         wanted = Tor(hidden_service="/var/lib/tor/x", socket="/s", port=1, hostname=ONION, circuit_ids=True)
         self.assertEqual(found, wanted)
 
+    def test_ssh(self) -> None:
+        """With a listener for it, which needs no address of its own then."""
+        found = parse('[listen.tor]\nlaunch = "tor"\nssh = true\n[listen.ssh]\nusers = "/u"\n', "f").listen
+        assert found.tor is not None and found.ssh is not None
+        self.assertEqual((found.tor.ssh, found.ssh.address), (True, ()))
+        there = tor_of(
+            'hidden-service = "/h"\nsocket = "/s"\nport = 1\nssh = true\nssh-socket = "/t"\n'
+            '[listen.ssh]\nusers = "/u"'
+        )
+        self.assertEqual(there.ssh_socket, "/t")
+
     def test_changes_wait_for_a_start(self) -> None:
         former, latter = (
             parse(text, "f")
@@ -91,6 +102,10 @@ class Bad(SynchronousTestCase):
                 'hidden-service = "/h"\nsocket = "/s"\nport = 1\nproof-of-work = true',
                 "proof-of-work does not go with hidden-service",
             ),
+            ('launch = "tor"\nssh = true', "ssh needs [listen.ssh]"),
+            ('launch = "tor"\nssh-socket = "/s"', "ssh-socket goes with ssh = true only"),
+            ('launch = "tor"\nssh = true\nport = 22', "ssh has the port 22"),
+            ('hidden-service = "/h"\nsocket = "/s"\nport = 1\nssh = true', "ssh needs ssh-socket"),
             (
                 f'launch = "tor"\nself-check = 60\nclients = ["{CLIENT}"]',
                 "self-check does not go with clients",

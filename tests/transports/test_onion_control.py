@@ -143,6 +143,10 @@ class Ports(Case):
             ],
         )
 
+    def test_more_ports(self) -> None:
+        service = Service(SERVICE.key, 1, "/s", more=((22, "/ssh"),))
+        self.assertEqual(service.command.split()[2:], ["Port=1,unix:/s", "Port=22,unix:/ssh"])
+
     def test_refused(self) -> None:
         """The reason is told, and the key is not."""
         for code, text, words in (
