@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from annexd.app.exchange_links import GitHere
 from annexd.app.running import run
 from annexd.errors import AnnexdError, Unavailable
 from annexd.repo.disks import refusing
@@ -28,7 +29,7 @@ _log = Logger()
 _QUIET_S = 1.0
 """Changes come in bursts; the last of one is passed on this much later."""
 
-_GIT_S = 120.0
+GIT_S = 120.0
 _QUIETLY = (b"-q", b"--no-recurse-submodules")
 _CHANCES = 4
 _OUTRUN = "rejected]", "cannot lock ref"
@@ -47,7 +48,7 @@ _OURS = re.compile(rb"GIT_(?!SSH|SSL|ASKPASS|ALLOW_PROTOCOL|CONFIG_(GLOBAL|SYSTE
 """What may have leaked from another git; the rest says how to reach others."""
 
 
-def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes], own_ssh: bool = False) -> Git:
+def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes], own_ssh: bool = False) -> GitHere:
     """``own_ssh``: git's config says what ssh is to be run, so we do not."""
     clean = {name: value for name, value in environ.items() if not _OURS.match(name)}
     clean |= {b"GIT_DIR": git_dir, b"GIT_TERMINAL_PROMPT": b"0", b"LC_ALL": b"C.UTF-8"}
@@ -56,9 +57,9 @@ def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes], own_ssh
     if not own_ssh and b"GIT_SSH" not in clean:
         clean.setdefault(b"GIT_SSH_COMMAND", b"ssh -o BatchMode=yes -o ConnectTimeout=15")
 
-    async def git(arguments: Sequence[bytes]) -> None:
+    async def git(arguments: Sequence[bytes], fds: Sequence[int] = ()) -> None:
         argv = (b"git", *_WITHOUT_ADVICE, *arguments)
-        ended = await run(reactor, argv, cwd=git_dir, environ=clean, seconds=_GIT_S)
+        ended = await run(reactor, argv, cwd=git_dir, environ=clean, seconds=GIT_S, fds=fds)
         if ended.code:
             raise Unavailable(f"git {os.fsdecode(arguments[0])}: {ended.said or f'exit code {ended.code}'}")
 

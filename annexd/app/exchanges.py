@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -11,10 +11,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.estate import Estate
-from annexd.app.exchange import Exchange, git_in
+from annexd.app.exchange import GIT_S, Exchange, git_in
+from annexd.app.exchange_links import LinkedGit, Passage
 from annexd.errors import AnnexdError
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
+from annexd.router.configured import Remote
 from annexd.router.directory import Directory, Visit
 
 _log = Logger()
@@ -42,8 +44,17 @@ class _One:
 
 
 class Exchanges:
-    def __init__(self, reactor: Any, directory: Directory[Repository], environ: Mapping[str, str]) -> None:
+    """``passage`` says how git gets to a gateway's neighbour, by its remote."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        directory: Directory[Repository],
+        environ: Mapping[str, str],
+        passage: Callable[[Repository, Remote], Passage | None] = lambda repository, remote: None,
+    ) -> None:
         self._reactor = reactor
+        self._passage = passage
         self._directory = directory
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         self._known: dict[bytes, _One] = {}
@@ -63,7 +74,15 @@ class Exchanges:
         one.visit = await self._directory.find(one.git_dir)
         repository = one.visit.repository
         own_ssh = b"core.sshcommand" in await Whereabouts(repository).config()
-        git = git_in(self._reactor, one.git_dir, self._environ, own_ssh)
+
+        def find(name: bytes) -> Passage | None:
+            for remote in estate.configured.remotes:
+                if remote.name == os.fsdecode(name):
+                    return self._passage(repository, remote)
+            return None
+
+        here = git_in(self._reactor, one.git_dir, self._environ, own_ssh)
+        git = LinkedGit(self._reactor, here, find, GIT_S)
         exchange = Exchange(self._reactor, repository, git, estate.neighbours, lambda: self._forget(one))
         one.starting = None
         one.exchange = exchange

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
+from annexd.app.exchange_links import Passage
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
 from annexd.app.read_only import ReadOnlyNode
@@ -31,6 +32,9 @@ from annexd.router.directory import Directory
 
 TOR_SOCKS = "127.0.0.1:9050"
 """Where git-annex itself looks for tor."""
+
+_OWN = "annexd"
+"""The network of p2p-annex remotes that needs no helper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,28 @@ class Nodes:
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
-        gateway = _Gateway(repository.uuid, repository.git_dir, repository.work_tree, repository.clocks.boot)
+        gateway = _gateway(repository)
 
         def make(remote: Remote, uuid: bytes) -> Node:
             node = self._make(gateway, remote, uuid)
             return ReadOnlyNode(node) if remote.read_only else node
 
         return make
+
+    def passage(self, repository: Repository, remote: Remote) -> Passage | None:
+        """For git.  Raises `Unavailable`, as where there is no token."""
+        gateway, settings, uuid = _gateway(repository), self._settings(), remote.uuid
+        place = place_of(remote.url, gateway.work_tree or gateway.git_dir, self._home)
+        if isinstance(place, TorAnnex):
+            dialer: Dialer = self._tor(gateway, remote, uuid, place)
+            return Passage(uuid, dialer, settings.tor_patience)
+        if isinstance(place, P2PAnnex) and place.network == _OWN:
+            return Passage(uuid, self._p2p(gateway, uuid, remote, place), settings.patience)
+        return None
+
+    @property
+    def _home(self) -> bytes:
+        return os.fsencode(self._environ.get("HOME", "/"))
 
     async def close(self) -> None:
         """End what connections have in common, and all programs; the nodes themselves are closed."""
@@ -84,8 +103,7 @@ class Nodes:
 
     def _make(self, gateway: _Gateway, remote: Remote, uuid: bytes) -> Node:
         directory = gateway.work_tree or gateway.git_dir
-        home = os.fsencode(self._environ.get("HOME", "/"))
-        place = place_of(remote.url, directory, home)
+        place = place_of(remote.url, directory, self._home)
         try:
             if isinstance(place, Local):
                 node = self._local(remote, uuid, place)
@@ -110,21 +128,24 @@ class Nodes:
         return PeerNode(link, remote.cost, gateway.boot)
 
     def _behind_tor(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: TorAnnex) -> Node:
-        def auth() -> Auth:
-            return _auth(gateway, remote, uuid, place)
-
-        auth()  # without a token there is nothing to try
         settings = self._settings()
-        isolation = os.fsdecode(gateway.uuid + b" " + uuid)
         link = Link(
             remote.name,
             uuid,
-            TorDialer(self._reactor, place, self._tor_socks, auth, isolation),
+            self._tor(gateway, remote, uuid, place),
             self._reactor,
             patience=settings.tor_patience,
             most=settings.connections,
         )
         return PeerNode(link, remote.cost, gateway.boot, settings.tor_allowance)
+
+    def _tor(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: TorAnnex) -> TorDialer:
+        def auth() -> Auth:
+            return _auth(gateway, remote, uuid, place)
+
+        auth()  # without a token there is nothing to try
+        isolation = os.fsdecode(gateway.uuid + b" " + uuid)
+        return TorDialer(self._reactor, place, self._tor_socks, auth, isolation)
 
     def _dialer(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
@@ -142,7 +163,7 @@ class Nodes:
 
     def _p2p(self, gateway: _Gateway, uuid: bytes, remote: Remote, place: P2PAnnex) -> Dialer:
         auth = _auth(gateway, remote, uuid, place)
-        if place.network != "annexd":
+        if place.network != _OWN:
             return HelperDialer(self._reactor, place, auth, self._environ, self._helpers)
         try:
             address = parse(place.address)
@@ -154,6 +175,10 @@ class Nodes:
         if self._hosts is None:
             self._hosts = SshHosts(self._reactor, self._environ, connect_s=self._settings().connect)
         return self._hosts
+
+
+def _gateway(repository: Repository) -> _Gateway:
+    return _Gateway(repository.uuid, repository.git_dir, repository.work_tree, repository.clocks.boot)
 
 
 def _auth(gateway: _Gateway, remote: Remote, uuid: bytes, place: Union[P2PAnnex, TorAnnex]) -> Auth:

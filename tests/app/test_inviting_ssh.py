@@ -29,7 +29,8 @@ class Inviting(Typed):
     def write(self, users: str, tor: str = "ssh = true") -> None:
         (self.top / "annexd.toml").write_text(
             f'[daemon]\nstate-directory = "{self.top}/state"\n[[repository]]\npath = "{self.git_dir}"\n'
-            f'[listen.tor]\ncontrol = "/run/tor/control"\n{tor}\n[listen.ssh]\naddress = "127.0.0.1:1"\n{users}\n'
+            f'[listen.tor]\ncontrol = "/run/tor/control"\n{tor}\n'
+            f'[listen.ssh]\naddress = "127.0.0.1:1"\n{users}\n'
         )
 
     def invite(self, *options: str, code: int = 0, name: str = "bob") -> str:

@@ -36,7 +36,7 @@ class Coming(SynchronousTestCase):
 
     def test_by_a_circuit(self) -> None:
         """What comes behind the header is left for the SSH server."""
-        self.come(f"PROXY TCP6 fc00:dead:beef:4dad::0:1b4 ::1 436 22\r\nSSH-2.0-x\r\n".encode())
+        self.come(b"PROXY TCP6 fc00:dead:beef:4dad::0:1b4 ::1 436 22\r\nSSH-2.0-x\r\n")
         self.assertEqual(self.came, [(CIRCUIT, b"SSH-2.0-x\r\n")])
         self.assertEqual((len(self.anteroom), self.reactor.getDelayedCalls()), (0, []))
 
