@@ -39,6 +39,20 @@ def network() -> tuple[TorNetwork, Namespace]:
     return made, namespace
 
 
+def service_tor(network: TorNetwork, name: str = "service") -> Path:
+    """The control socket of one for all tests, which is started when it is not there."""
+    if network.runs(name):
+        return network.directory / name / "control"
+    return _start_tor(network, name, "")
+
+
+def _start_tor(network: TorNetwork, name: str, torrc: str) -> Path:
+    home = network.directory / name
+    control = f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n"
+    network.boot(name, control + torrc)
+    return home / "control"
+
+
 class OnionScene(SynchronousTestCase):
     """
     A bare repository ``served``, and a client with a repository ``work``.
@@ -76,15 +90,10 @@ class OnionScene(SynchronousTestCase):
 
     def shared_tor(self, name: str) -> Path:
         """One for all tests, if they let it live."""
-        if self.network.runs(name):
-            return self.network.directory / name / "control"
-        return self._start_tor(name, "")
+        return service_tor(self.network, name)
 
     def _start_tor(self, name: str, torrc: str) -> Path:
-        home = self.network.directory / name
-        control = f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n"
-        self.network.boot(name, control + torrc)
-        return home / "control"
+        return _start_tor(self.network, name, torrc)
 
     # --- annexd --------------------------------------------------------
 
