@@ -101,7 +101,10 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             listeners=(
                 Network(reactor, current, Certificates(reactor, state), reception),
                 ssh,
-                OnionListener(reactor, current, reception, ssh, state, socket),
+                *(
+                    OnionListener(reactor, current, reception, ssh, state, socket, number)
+                    for number, _ in enumerate(current.config.listen.onions)
+                ),
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
             background=(repairs,),

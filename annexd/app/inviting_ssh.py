@@ -28,8 +28,9 @@ def invite_ssh(options: argparse.Namespace) -> int:
     installation = found(options)
     config = installation.config
     place = installation.place(options.repo[0])
-    tor, ssh = config.listen.tor, config.listen.ssh
-    if tor is None or ssh is None or not tor.ssh:
+    ssh = config.listen.ssh
+    tor = next((onion for onion in config.listen.onions if onion.ssh), None)
+    if tor is None or ssh is None:
         raise ConfigError("there is no [listen.tor] with ssh = true in the configuration")
     _check(options, ssh)
     hostname = hostname_of(tor, installation.state)

@@ -43,7 +43,7 @@ class OnionListener:
     """
     A `annexd.app.gateway.Listener`, which never waits for tor.  ``state`` is
     where the daemon keeps keys, ``daemon`` its own socket; what is configured is
-    read at the start only.
+    read at the start only, and of several onions this is the one with ``number``.
     """
 
     def __init__(
@@ -54,7 +54,9 @@ class OnionListener:
         ssh: SshEntrance,
         state: str,
         daemon: str,
+        number: int = 0,
     ) -> None:
+        self._number = number
         self._reactor = reactor
         self._current = current
         self._reception = reception
@@ -82,9 +84,10 @@ class OnionListener:
     # --- start ---------------------------------------------------------
 
     def start(self) -> None:
-        wanted = self._current.config.listen.tor
-        if wanted is None:
+        onions = self._current.config.listen.onions
+        if self._number >= len(onions):
             return
+        wanted = onions[self._number]
         where = places(wanted, self._state, self._daemon)
         self._learn_hostname(wanted)
         if wanted.hidden_service is None:

@@ -67,6 +67,21 @@ class Good(SynchronousTestCase):
         )
         self.assertEqual(there.ssh_socket, "/t")
 
+    def test_several(self) -> None:
+        """Those of other tors beside an onion of annexd's own, which is the first whatever its place."""
+        other = '[[listen.tor]]\nhidden-service = "/{0}"\nsocket = "/s{0}"\nport = 1\n'
+        own = '[[listen.tor]]\nlaunch = "tor"\n'
+        found = parse(other.format("a") + own + other.format("b"), "f").listen
+        self.assertEqual(found.tor, Tor(launch="tor"))
+        self.assertEqual([tor.hidden_service for tor in found.more_tor], ["/a", "/b"])
+        for text, words in (
+            (own + own, "f:1: listen.tor: of several, all but one must be with hidden-service"),
+            (other.format("a") * 2, "f:1: listen.tor: each needs a socket of its own"),
+            (own + "[[listen.tor]]\nport = 1\n", "f:3: listen.tor: one of control, launch"),
+            (own + "[[listen.tor]]\nx = 1\n", "f:4: listen.tor.x: unknown key"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ConfigError, parse, text, "f")))
+
     def test_changes_wait_for_a_start(self) -> None:
         former, latter = (
             parse(text, "f")

@@ -70,7 +70,7 @@ class Case(SynchronousTestCase):
         self.state = os.path.join(scratch.name, "state")
         self.reactor = HandReactor()
         self.reception: Any = Reception()
-        self.current: Any = SimpleNamespace(config=SimpleNamespace(listen=SimpleNamespace(tor=None)))
+        self.current: Any = SimpleNamespace(config=SimpleNamespace(listen=Listen()))
         self.tor = PlayedTor()
         self.patch(onion_listener, "tor_for", lambda *_: self.tor)
         self.ssh = PlayedSsh()
@@ -90,7 +90,7 @@ class Case(SynchronousTestCase):
 
     def start(self, **wanted: Any) -> str:
         """The path of its socket."""
-        self.current.config.listen.tor = Tor(**wanted)
+        self.current.config.listen = Listen(tor=Tor(**wanted))
         self.listener.start()
         return places(Tor(**wanted), self.state, os.path.join(self.directory, "annexd.sock")).target
 
@@ -118,6 +118,19 @@ class Listeners(Case):
         self.come(os.path.join(self.state, "tor", "annexd-tor-ssh.sock"))
         self.assertEqual((self.ssh.came, self.reception.came), ([True], []))
         self.assertIn(".onion:7001 and 22 (", self.shown)
+
+    def test_several(self) -> None:
+        """As where `git annex enable-tor` was run in several repositories."""
+        paths = [os.path.join(self.directory, name) for name in "ab"]
+        tors = [Tor(hidden_service="/h", hostname=ONION, socket=path, port=1) for path in paths]
+        self.current.config.listen = Listen(tor=tors[0], more_tor=(tors[1],))
+        second = OnionListener(self.reactor, self.current, self.reception, self.ssh, self.state, "/d", 1)
+        self.addCleanup(lambda: self.successResultOf(Deferred.fromCoroutine(second.stop())))
+        self.listener.start()
+        second.start()
+        for path in paths:
+            self.come(path)
+        self.assertEqual(len(self.reception.came), 2)
 
     def test_where_it_stands(self) -> None:
         """It is there before tor is."""
@@ -257,7 +270,7 @@ class Listeners(Case):
             (Tor(launch="tor"), "107 bytes"),
             (Tor(control="/c"), "107 bytes"),
         ):
-            self.current.config.listen.tor = wanted
+            self.current.config.listen = Listen(tor=wanted)
             if wanted.control:
                 listener = OnionListener(
                     self.reactor, self.current, self.reception, self.ssh, self.directory, f"/{'x' * 110}"

@@ -188,7 +188,7 @@ class Seats(Gateway):
         self.assertIn("no token for gw.x.onion:7001", node.condition.reason)
         self.give_token("gw.x.onion")
         node = estate.node(remote, N3)
-        self.assertEqual((node.allowance.answer, node.allowance.progress), (125, 65))
+        self.assertEqual((node.allowance.answer, node.allowance.progress), (65, 65))
         self.assertEqual((node.condition.health, node.is_local), (Health.UP, False))
 
     def test_behind_an_onion(self) -> None:

@@ -203,6 +203,7 @@ class OwnTor(OnionScene):
         self.assertEqual(hostname, self.hostname)
 
         left = self.tor
+        self.assertEqual(left, os.getpgid(left))  # Ctrl-C in a terminal is not for it
         self.assertEqual(0, self.daemon.stop())
         self.assertFalse(running(left))
 

@@ -11,8 +11,8 @@ from tests.support.load import content_of, key_of
 from tests.support.onion_scene import network, service_tor
 from tests.support.processes import run, until
 from tests.support.programs import annexd_program
-from tests.support.several_gateways import ANNEXD, Gateway, mesh
 from tests.support.servers import Annexd
+from tests.support.several_gateways import ANNEXD, Gateway, mesh
 
 _REACHED_S = 90.0
 _SOON_S = 60.0
