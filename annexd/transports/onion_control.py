@@ -23,6 +23,7 @@ from txtorcon.torcontrolprotocol import TorDisconnectError
 from annexd.errors import Unavailable
 from annexd.transports.onion import Told
 from annexd.transports.onion_key import OnionKey
+from annexd.transports.onion_moorings import Moorings
 
 _log = Logger()
 
@@ -110,22 +111,31 @@ class ControlPort:
         self._hostname = hostname
         self._service = service
         self._added = False
+        self._asked_for = False
         self._uploaded = False
         self._beat: IDelayedCall | None = None
         self._beating: Deferred[None] | None = None
+        self._moorings = Moorings(clock, hostname, self._circuits, self._drifting)
         protocol.when_disconnected().addBoth(self._disconnected)
 
     # --- what the machine asks for -------------------------------------
 
     async def follow(self) -> None:
-        for event, hear in (("HS_DESC", self._descriptor), ("STATUS_CLIENT", self._status)):
+        for event, hear in (
+            ("HS_DESC", self._descriptor),
+            ("STATUS_CLIENT", self._status),
+            ("CIRC", self._moorings.heard),
+        ):
             await self._in_time(self._protocol.add_event_listener(event, hear))
         await self._look()
         self._beat = self._clock.callLater(_BEAT_S, self._begin_beat)
 
     async def publish(self) -> None:
+        again, self._asked_for = self._asked_for, True
         if self._service is None:
-            if self._uploaded and self._told is not None:
+            if again:
+                await self._renew()
+            elif self._uploaded and self._told is not None:
                 self._told.uploaded()  # tor was faster than we
             return
         identity = self._hostname.removesuffix(".onion")
@@ -139,8 +149,27 @@ class ControlPort:
             raise Unavailable(_refused(self._hostname, error)) from None
         self._added = True
 
+    async def _renew(self) -> None:
+        """What tor has from its torrc, taken away and given again, so that it forgets what it tried."""
+        try:
+            lines = (await self._ask("GETCONF HiddenServiceOptions")).splitlines()
+            settings = [line.partition("=") for line in lines if "=" in line]
+            await self._ask("RESETCONF HiddenServiceDir")
+            given = " ".join(f'{name}="{_quoted(value)}"' for name, _, value in settings)
+            await self._ask(f"SETCONF {given}")
+        except TorProtocolError as error:
+            raise Unavailable(f"tor does not take its service again: {error.text}") from None
+
+    async def _circuits(self) -> str:
+        return await self._ask("GETINFO circuit-status")
+
+    def _drifting(self) -> None:
+        if self._told is not None:
+            self._told.adrift("nobody could get to it any more")
+
     def close(self) -> None:
         self._told = None
+        self._moorings.close()
         if self._beat is not None and self._beat.active():
             self._beat.cancel()
         if self._beating is not None:
@@ -218,6 +247,10 @@ def progress(said: str) -> int | None:
         if name == "PROGRESS" and value.isdigit():
             return int(value)
     return None
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _late(result: object, seconds: float) -> None:

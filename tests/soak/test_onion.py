@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 
+from tests.interop import test_onion_nodes
 from tests.support.annex import litter, objects
+from tests.support.gateways import CLUSTER
 from tests.support.onion_scene import OnionScene
 from tests.support.processes import until
 from tests.support.way_out import WayOut
@@ -16,6 +18,36 @@ from tests.support.way_out import WayOut
 _DOWN_S = 60.0
 _SIZE = 8_000_000
 _BACK_S = 900.0
+
+
+class FarNode(test_onion_nodes.FarNode):
+    """The node's tor is away for a while."""
+
+    away_s = 60.0
+
+    def test_in_and_out(self) -> None:
+        for label, line in self.addresses().items():
+            self.link("gw" if label == "served" else f"gw-{label}", line)
+        self.annex("sync", "gw")
+        self.network.kill("far")
+        key = self.add_file("first", b"first")
+        self.annex("copy", "--to", f"gw-{CLUSTER}", "first")
+        self.assertEqual(self.cluster.holding(key), {"n1"})
+        self.assertEqual(self.health(), "down")
+        time.sleep(self.away_s)  # that is what is tried
+        self.shared_tor("far")
+        came = time.monotonic()
+        until(lambda: self.health() != "down", "the node is in use again", _BACK_S)
+        print(f"in use again after {time.monotonic() - came:.1f} s", file=sys.stderr)
+        key = self.add_file("second", b"second")
+        self.annex("copy", "--to", f"gw-{CLUSTER}", "second")
+        self.assertEqual(self.cluster.holding(key), {"n1", "far"})
+
+    def health(self) -> str:
+        """Only those that do not fare well are named."""
+        return str(next((one["health"] for one in self.daemon.status()["nodes"] if one["name"] == "far"), ""))
+
+    test_script = None  # type: ignore[assignment]
 
 
 class Down(OnionScene):
