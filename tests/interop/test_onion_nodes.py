@@ -54,7 +54,7 @@ class Scene(OnionScene, BehindTokens):
         until(linked, f"{name} is linked", SECONDS)
 
 
-class FarNode(Scene):
+class FarNodeScene(Scene):
     """A cluster of a node on the gateway's disk, and one that is an onion."""
 
     def setUp(self) -> None:
@@ -77,6 +77,8 @@ class FarNode(Scene):
         )
         super().serve(f"{listen}\n{nodes}")
 
+
+class FarNode(FarNodeScene):
     def test_in_and_out(self) -> None:
         """By the printed lines; then without the node, whose tor is killed."""
         lines = self.addresses()
@@ -232,8 +234,8 @@ class TwoGateways(Scene):
 
         torrc = self.directory / "torrc"
         torrc.write_text(self.network.common)
-        # Its nodes it dials by its own tor; git-annex, for the exchange, would have none at its place.
-        self.serve(f'launch = "tor"\ntorrc = "{torrc}"\n[nodes]\nexchange = false')
+        # Its nodes it dials by its own tor.
+        self.serve(f'launch = "tor"\ntorrc = "{torrc}"')
         self.await_published()
         # Not by git-annex, which sees nothing behind a tor-annex remote.
         run(
@@ -248,6 +250,8 @@ class TwoGateways(Scene):
         self.annex("copy", "--to", f"gw-{CLUSTER}", "fanned")
         self.assertEqual(self.cluster.holding(key), {"n1", "n2"}, self.daemon.said())
         self.assertEqual(second.daemon.said().count("PUT"), 1, second.daemon.said())
+        both = {self.cluster.node_uuid(name) for name in ("n1", "n2")}
+        until(lambda: both <= self.host.holders(other, key), "the other gateway knows of both", SECONDS)
         self.annex("drop", "fanned")
         self.annex("get", "--from", f"gw-{CLUSTER}", "fanned")
         self.annex("drop", "--from", f"gw-{CLUSTER}", "fanned")

@@ -20,7 +20,7 @@ _SIZE = 8_000_000
 _BACK_S = 900.0
 
 
-class FarNode(test_onion_nodes.FarNode):
+class FarNode(test_onion_nodes.FarNodeScene):
     """The node's tor is away for a while."""
 
     away_s = 60.0
@@ -46,8 +46,6 @@ class FarNode(test_onion_nodes.FarNode):
     def health(self) -> str:
         """Only those that do not fare well are named."""
         return str(next((one["health"] for one in self.daemon.status()["nodes"] if one["name"] == "far"), ""))
-
-    test_script = None  # type: ignore[assignment]
 
 
 class Down(OnionScene):
