@@ -126,6 +126,7 @@ class LinkElsewhere(Failing):
 
     kinds = (ANNEXD,) * 4
     links = ((1, 2), (2, 1), (1, 3), (3, 1), (2, 4), (4, 2), (3, 4), (4, 3))
+    nodes = GatewaysScene.nodes  # a link that refuses is noticed without a deadline
 
     def test_the_other_way_is_taken(self) -> None:
         everybody = self.everybody
@@ -141,6 +142,8 @@ class LinkElsewhere(Failing):
             self.assertEqual(reached, everybody, self.said())
             self.assertEqual(self.gateways[3].tap.upload(key), Upload(1, _SIZE))
             self.cables[cut].mend()
+            daemon = self.gateways[cut[0] - 1].annexd.daemon
+            until(lambda: b"down" not in daemon.prints("cluster", "status"), "the link is in use", _BACK_S)
 
 
 class Oddities(GatewaysScene):
