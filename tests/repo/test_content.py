@@ -18,7 +18,6 @@ from annexd.repo.content import RETENTION_S, ContentLocks, Held
 from annexd.repo.layout import Layout
 from annexd.repo.locks import FileLock, Locked, lock, try_lock
 from annexd.repo.modes import Modes
-from annexd.repo.othertmp import read_small
 from annexd.repo.settings import Settings
 
 START_NS = 1_795_360_000_123_456_789
