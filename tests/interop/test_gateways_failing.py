@@ -142,8 +142,11 @@ class LinkElsewhere(Failing):
             self.assertEqual(reached, everybody, self.said())
             self.assertEqual(self.gateways[3].tap.upload(key), Upload(1, _SIZE))
             self.cables[cut].mend()
-            daemon = self.gateways[cut[0] - 1].annexd.daemon
-            until(lambda: b"down" not in daemon.prints("cluster", "status"), "the link is in use", _BACK_S)
+            self.link_is_up(self.gateways[cut[0] - 1])
+
+    def link_is_up(self, gateway: Gateway) -> None:
+        daemon = gateway.annexd.daemon
+        until(lambda: b"down" not in daemon.prints("cluster", "status"), "the link is in use", _BACK_S)
 
 
 class Oddities(GatewaysScene):
