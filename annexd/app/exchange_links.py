@@ -56,14 +56,13 @@ class LinkedGit:
         self._seconds = seconds
 
     async def __call__(self, arguments: Sequence[bytes]) -> None:
-        service = _SERVICES.get(arguments[0])
+        service = None
         for place, word in enumerate(arguments):
-            if service is not None and place and not word.startswith(b"-"):
-                passage = self._find(word)
-                if passage is not None:
-                    await self._through(passage, service, arguments, place)
-                    return
-                break
+            passage = None if service is None else self._find(word)
+            if service is not None and passage is not None:
+                await self._through(passage, service, arguments, place)
+                return
+            service = service or _SERVICES.get(word)
         await self._git(arguments)
 
     async def _through(

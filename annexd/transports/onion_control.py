@@ -184,6 +184,7 @@ class ControlPort:
         if len(words) > 1 and f"{words[1]}.onion" == self._hostname:
             if words[0] == "UPLOADED":
                 self._uploaded = True
+                self._moorings.published()
                 if self._told is not None:
                     self._told.uploaded()
             elif words[0] == "FAILED":

@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 
 _log = Logger()
 
-_SETTLE_S = 5.0
-"""From the first sign of a network: tor may still help itself."""
+_SETTLE_S, _LONGEST_S = 5.0, 300.0
+"""From the first sign of a network: tor may still help itself; longer, where it was of no use before."""
 
 _MANY = 12
 """Circuits to introduction points that failed in a row: that is no bad luck any more."""
@@ -43,6 +43,7 @@ class Moorings:
         self._query = f"REND_QUERY={hostname.removesuffix('.onion')}"
         self._circuits = circuits
         self._adrift = adrift
+        self._settle_s = _SETTLE_S
         self._failures = 0
         self._doubtful = False
         self._timer: IDelayedCall | None = None
@@ -57,7 +58,11 @@ class Moorings:
             if _THERE in words or self._failures >= _MANY:
                 self._doubtful = True
         elif status == "BUILT" and self._doubtful and self._timer is None:
-            self._timer = self._clock.callLater(_SETTLE_S, self._look)
+            self._timer = self._clock.callLater(self._settle_s, self._look)
+
+    def published(self) -> None:
+        """Which takes introduction points."""
+        self._settle_s = _SETTLE_S
 
     def close(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -79,6 +84,7 @@ class Moorings:
             words = line.split()
             if _OURS in words and _THERE in words and self._query in words:
                 return
+        self._settle_s = min(2 * self._settle_s, _LONGEST_S)
         self._adrift()
 
 

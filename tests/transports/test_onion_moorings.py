@@ -67,6 +67,19 @@ class Lost(SynchronousTestCase):
         self.asked[0].callback("circuit-status=")
         self.assertEqual(self.adrift, 1)
 
+    def test_of_no_use(self) -> None:
+        """Longer and longer, until it has been published."""
+        for seconds in (5, 10, 20):
+            self.moorings.heard(circuit("CLOSED"))
+            self.moorings.heard(BUILT)
+            self.clock.advance(seconds - 1)
+            self.assertEqual([asked for asked in self.asked if not asked.called], [])
+            self.clock.advance(1)
+            self.asked[-1].callback("")
+        self.moorings.published()
+        self.hear(circuit("CLOSED"), BUILT)
+        self.assertEqual((len(self.asked), self.adrift), (4, 3))
+
     def test_tor_does_not_say(self) -> None:
         """It is asked again at the next sign."""
         self.hear(circuit("CLOSED"), BUILT)
