@@ -61,7 +61,7 @@ FULL = Plan(
     mesh_gateways=4,
     mesh_rounds=3,
     tor_bytes=20_000_000,
-    tor_rounds=7,
+    tor_rounds=5,
     section_seconds=420.0,
 )
 

@@ -1,9 +1,11 @@
-"""annexd and git-annex's remotedaemon as onion services of one tor, in a network of its own."""
+"""
+annexd and git-annex's remotedaemon behind one onion, at two ports of it, in a
+Tor network of their own: so they can be reached by the same circuit.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -18,7 +20,7 @@ from bench.tls import TlsSession
 from tests.support.socks_client import connect
 from tests.support.tor_net import TorNetwork
 
-_PORT = 7001
+_THEIR_PORT, _OUR_PORT = 7001, 7002
 _PUBLISHED_S = 90.0
 
 
@@ -26,7 +28,7 @@ class TorSession(TlsSession):
     """As `bench.tls.TlsSession`, by circuits that it shares with those of the same ``user`` only."""
 
     def __init__(self, service: Service, user: str) -> None:
-        sock = connect(service.network.socks, service.hostname, _PORT, user)
+        sock = connect(service.network.socks, service.hostname, service.port, user)
         sock.settimeout(120)
         self._tls = sock  # type: ignore[assignment]
         self._buffer = b""
@@ -38,9 +40,10 @@ class TorSession(TlsSession):
 
 
 class Service:
-    def __init__(self, network: TorNetwork, hostname: str, secret: str) -> None:
+    def __init__(self, network: TorNetwork, hostname: str, port: int, secret: str) -> None:
         self.network = network
         self.hostname = hostname
+        self.port = port
         self.secret = secret
 
     def opened(self, user: str) -> TorSession:
@@ -64,7 +67,8 @@ def services(place: Place, theirs: Repository, ours: Repository) -> Iterator[tup
         try:
             etc = Path(directory) / "etc"
             etc.mkdir()
-            yield _remotedaemon(place, theirs, network, etc), _annexd(place, ours, network)
+            daemon = _remotedaemon(place, theirs, network, etc)
+            yield daemon, _annexd(place, ours, network, daemon.hostname)
         finally:
             network.down()
 
@@ -75,14 +79,13 @@ def _remotedaemon(place: Place, repository: Repository, network: TorNetwork, etc
     sockets.mkdir(parents=True)
     home = network.directory / "service"
     hidden = home / f"tor-annex_0_{repository.uuid}"
-    torrc = f"HiddenServiceDir {hidden}\nHiddenServicePort {_PORT} unix:{sockets}/s\n"
+    torrc = f"HiddenServiceDir {hidden}\nHiddenServicePort {_THEIR_PORT} unix:{sockets}/s\n"
     (etc / "torrc").write_text(torrc)
-    control = f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n"
-    network.boot("service", control + torrc)
+    network.boot("service", f"SocksPort 0\n{torrc}HiddenServicePort {_OUR_PORT} unix:{home}/annexd\n")
     hostname = (hidden / "hostname").read_text().strip()
     creds = repository.path / "annex" / "creds"
     creds.mkdir(exist_ok=True)
-    (creds / "p2paddrs").write_text(f"tor-annex::{hostname}:{_PORT}\n")
+    (creds / "p2paddrs").write_text(f"tor-annex::{hostname}:{_THEIR_PORT}\n")
     address = place.run("git-annex", "p2p", "--gen-addresses", cwd=repository.path).split()[-1]
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     script = 'mount --bind "$1" /etc/tor && cd "$2" && exec git-annex remotedaemon --foreground'
@@ -94,19 +97,17 @@ def _remotedaemon(place: Place, repository: Repository, network: TorNetwork, etc
         if time.monotonic() > end:
             raise Unexpected("git-annex remotedaemon does not listen")
         time.sleep(0.1)
-    return Service(network, hostname, address.rpartition(":")[2])
+    return Service(network, hostname, _THEIR_PORT, address.rpartition(":")[2])
 
 
-def _annexd(place: Place, repository: Repository, network: TorNetwork) -> Service:
+def _annexd(place: Place, repository: Repository, network: TorNetwork, hostname: str) -> Service:
     settings = (
         f'[daemon]\nstate-directory = "{place.directory / "tor-state"}"\n'
-        f'[listen.tor]\ncontrol = "{network.directory}/service/control"\n'
+        f'[listen.tor]\nhidden-service = "{network.directory}/service"\nhostname = "{hostname}"\n'
+        f'socket = "{network.directory}/service/annexd"\nport = {_OUR_PORT}\n'
     )
     daemon = Daemon(place, [], [repository], "tor", settings)
     where = ("--config", str(place.directory / "tor.toml"), "--socket", daemon.socket)
     invite = ("invite", "bench", "--tor", "--mode", "read-write", "--repo", str(repository.path))
     line = place.run(*program("annexd"), *invite, *where)
-    found = re.search(r"([a-z2-7]{56}\.onion):[0-9]+:(\w+)", line)
-    if found is None:
-        raise Unexpected(line)
-    return Service(network, found[1], found[2])
+    return Service(network, hostname, _OUR_PORT, line.rpartition(":")[2])

@@ -1,6 +1,6 @@
 """
 Behind tor, beside git-annex's remotedaemon.  One circuit may be several times
-as fast as another, so each round is on circuits of its own, both sides in each.
+as fast as another, so each round has one of its own, which both sides share.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ def rows(scene: Scene) -> Iterator[Row]:
         named = dict(zip((_AGAINST, scene.ours.name), both, strict=True))
         for number in range(scene.plan.tor_rounds):
             sides = list(named.items())
+            user = f"{number}-{os.urandom(4).hex()}"
+            for _, service in sides:
+                service.opened(user).end()
             for name, service in sides if number % 2 else reversed(sides):
-                _round(scene, number, name, service, results)
+                _round(scene, number, name, service, user, results)
     mib = scene.plan.tor_bytes / 1e6
     for what, title, unit, goal in (
-        ("connect", "tor: circuits, connection and greeting", "ms", None),
+        ("connect", "tor: connection and greeting, on a circuit", "ms", None),
         ("check", f"tor: {_FILES} CHECKPRESENT, warm", "ms", _SHORT),
         ("put", f"tor: PUT {mib:g} MB", "MB/s", _FAST),
         ("get", f"tor: GET {mib:g} MB", "MB/s", _FAST),
@@ -49,7 +52,7 @@ def rows(scene: Scene) -> Iterator[Row]:
         yield Row(f"tor.{what}", title, unit, mine, other, _AGAINST, goal)
 
 
-def _round(scene: Scene, number: int, name: str, service: Service, results: Result) -> None:
+def _round(scene: Scene, number: int, name: str, service: Service, user: str, results: Result) -> None:
     large = _contents(scene, f"large-{name}-{number}", 1, scene.plan.tor_bytes)
     files = _contents(scene, f"files-{name}-{number}", _FILES, _FILE_BYTES)
     megabytes = scene.plan.tor_bytes / 1e6
@@ -62,8 +65,6 @@ def _round(scene: Scene, number: int, name: str, service: Service, results: Resu
         return taken
 
     sessions: list[TorSession] = []
-    user = f"{name}-{number}-{os.urandom(4).hex()}"
-    service.opened(user).end()
     measured("connect", lambda: sessions.append(service.opened(user)))
     [session] = sessions
     session.present(files[0].key)

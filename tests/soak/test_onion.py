@@ -51,6 +51,8 @@ class FarNode(test_onion_nodes.FarNodeScene):
 class Down(OnionScene):
     """Whatever is cut off ends, and nothing is recorded that is not so."""
 
+    deadlines = "drain = 2\nstall = 20"
+
     def setUp(self) -> None:
         super().setUp()
         self.way_out = WayOut()
@@ -98,7 +100,7 @@ class Down(OnionScene):
         self.assertEqual(
             self.host.holders(self.served, self.key), {self.host.uuid(self.served)} | self.client_uuid()
         )
-        until(lambda: not self.uploads(), "the upload that was cut off has ended", 400)
+        until(lambda: not self.uploads(), "the upload that was cut off has ended", 60)
         self.assertEqual(set(litter(self.served)) - {"partial", "journal"}, set())
         print(f"reachable again after {took:.1f} s; {self.standing}", file=sys.stderr)
 

@@ -60,6 +60,8 @@ class OnionScene(SynchronousTestCase):
     asked for.
     """
 
+    deadlines = "drain = 2"
+
     def setUp(self) -> None:
         self.network, namespace = network()
         scratch = tempfile.TemporaryDirectory(prefix="annexd-onion-")
@@ -100,7 +102,7 @@ class OnionScene(SynchronousTestCase):
     def serve(self, listen: str) -> None:
         """With these lines in [listen.tor]."""
         self.config.write_text(
-            f'[daemon]\nstate-directory = "{self.state}"\n[deadlines]\ndrain = 2\n'
+            f'[daemon]\nstate-directory = "{self.state}"\n[deadlines]\n{self.deadlines}\n'
             f'[[repository]]\npath = "{self.served}"\ngit-annex-tokens = true\n[listen.tor]\n{listen}\n'
         )
         self.daemon.start()
