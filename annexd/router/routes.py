@@ -208,7 +208,11 @@ def _cut(plane: Plane, bypass: tuple[bytes, ...], usable: Usable, is_cluster: bo
         told = lists.of(part, reaches) if lists is not None else passed
         cost = min(min(share.values()) for share in shares)
         branches.append(Branch(neighbour, tree.remotes[neighbour], True, reaches, cost, told))
-    unreached = usable.wanted(plane.members).difference(*(branch.reaches for branch in branches))
+    unreached = usable.wanted(plane.members)
+    if sum(len(branch.reaches) for branch in branches) == len(unreached):
+        unreached = frozenset()  # each is reached once, and most times all are
+    else:
+        unreached = unreached.difference(*(branch.reaches for branch in branches))
     return Plan(tuple(nearest(branches)), unreached, plane, tree, usable)
 
 

@@ -6,7 +6,7 @@ its nodes: one tree.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -41,11 +41,42 @@ class Usable:
         """On top of what the edge costs otherwise."""
         return DOWN_COST if (source, to) in self.avoid else 0.0
 
+    def avoided(self, source: bytes, others: frozenset[bytes]) -> frozenset[bytes]:
+        """Those of ``others`` to which the edge is to be avoided."""
+        if not self.avoid:
+            return frozenset()
+        return frozenset(to for to in others if (source, to) in self.avoid)
+
     def wanted(self, nodes: frozenset[bytes]) -> frozenset[bytes]:
         """Those of ``nodes`` that are to be reached."""
         if self.targets is not None:
             nodes &= self.targets
         return nodes - self._unwanted if self._unwanted else nodes
+
+
+class _Waves:
+    """
+    Where to go next: what costs the same over as many links is one wave, in
+    which the order is that of the UUIDs.  New ones are added on the way.
+    """
+
+    def __init__(self) -> None:
+        self._waves: dict[tuple[float, int], list[tuple[bytes, bytes]]] = {}
+        self._heap: list[tuple[float, int]] = []
+
+    def add(self, cost: float, hops: int, gateways: Iterable[bytes], before: bytes) -> None:
+        for uuid in gateways:
+            wave = self._waves.get((cost, hops))
+            if wave is None:
+                wave = self._waves[cost, hops] = []
+                heappush(self._heap, (cost, hops))
+            wave.append((uuid, before))
+
+    def __iter__(self) -> Iterator[tuple[float, int, list[tuple[bytes, bytes]]]]:
+        """Cost, links, and the gateways, each with the one before it."""
+        while self._heap:
+            wave = heappop(self._heap)
+            yield *wave, sorted(self._waves.pop(wave))
 
 
 class Stop(NamedTuple):
@@ -102,55 +133,56 @@ class Plane:
         """Neighbours of which nothing is known but that they are there."""
 
         self.links = {gateway: self._links_of(gateway) for gateway in self.gateways}
-        self._keep_owners()
-        self._keep_shared()
+        self._find_owners()
 
-    def _links_of(self, gateway: bytes) -> list[bytes]:
+    def _links_of(self, gateway: bytes) -> frozenset[bytes]:
         known = self.network.gateways.get(gateway)
         links = known.links if known is not None else ()
-        reached = {
+        return frozenset(
             link.to
             for link in links
-            if link.to in self.gateways and not link.carries.isdisjoint(self.members)
-        }
-        return sorted(reached - {gateway})
+            if link.to in self.gateways and link.to != gateway and not link.carries.isdisjoint(self.members)
+        )
 
-    def _keep_owners(self) -> None:
-        self.owners: dict[bytes, list[bytes]] = defaultdict(list)
-        for gateway in sorted(self.gateways & self.network.gateways.keys()):
-            for node in self.network.gateways[gateway].nodes:
-                if node in self.members:
-                    self.owners[node].append(gateway)
-        for attached in self.attached:
-            if self.network.here.uuid not in self.owners[attached.uuid]:
-                self.owners[attached.uuid].append(self.network.here.uuid)
-        self.unplaced = self.members - self.owners.keys()
-
-    def _keep_shared(self) -> None:
-        single: dict[bytes, list[bytes]] = defaultdict(list)
-        self.shared: list[bytes] = []
-        for node in sorted(self.owners):
-            owners = self.owners[node]
-            if len(owners) == 1 and owners[0] != self.network.here.uuid:
-                single[owners[0]].append(node)
-            else:
-                self.shared.append(node)
-        self.single = {gateway: frozenset(nodes) for gateway, nodes in single.items()}
+    def _find_owners(self) -> None:
+        """By whole sets, as nodes are many."""
+        known = {uuid: self.network.gateways[uuid] for uuid in self.gateways & self.network.gateways.keys()}
+        theirs = {uuid: self.members.intersection(gateway.nodes) for uuid, gateway in known.items()}
+        shared = {node.uuid for node in self.attached}
+        owned = set(shared)
+        for nodes in theirs.values():
+            shared |= owned & nodes
+            owned |= nodes
+        self.single = {uuid: nodes - shared for uuid, nodes in theirs.items()}
         """The nodes that only one other gateway has."""
 
+        self.shared = frozenset(shared)
+        """All others that somebody has."""
+
+        self.unplaced = self.members - owned
         self.contested = {
-            uuid: frozenset((known.maybe | known.nodes.keys()) & self.members)
-            - self.single.get(uuid, frozenset())
-            for uuid, known in self.network.gateways.items()
-            if uuid in self.gateways
+            uuid: ((gateway.maybe & self.members) | theirs[uuid]) - self.single[uuid]
+            for uuid, gateway in known.items()
         }
         """The nodes that a gateway has, or may have, and that others have, too."""
+
+        self._owners: dict[bytes, list[bytes]] = defaultdict(list)
+        for uuid in sorted(theirs):
+            for node in theirs[uuid] & shared:
+                self._owners[node].append(uuid)
+
+    def owners_of(self, node: bytes) -> list[bytes]:
+        """The gateways that have it."""
+        here = [self.network.here.uuid] if any(node == one.uuid for one in self.attached) else []
+        if node in self.shared:
+            return [*self._owners.get(node, ()), *here]
+        return [uuid for uuid, nodes in self.single.items() if node in nodes]
 
     def grow(self, usable: Usable) -> Tree:
         """One tree to all that is wanted and can be reached."""
         tree = self._to_gateways(usable)
         self._place_single(tree, usable)
-        for node in usable.wanted(frozenset(self.shared)):
+        for node in usable.wanted(self.shared):
             way = min(self._ways_to(node, tree, usable), default=None)
             if way is not None:
                 cost, _, gateway, name = way
@@ -161,22 +193,30 @@ class Plane:
         return tree
 
     def _to_gateways(self, usable: Usable) -> Tree:
+        """
+        Beyond our own remotes all links cost the same, so whoever comes by a
+        gateway first is on the cheapest way to it, unless that link is to be avoided.
+        """
         here = self.network.here.uuid
         tree = Tree({}, {})
         remotes = self._remotes(usable)
-        heap = [(cost, 1, uuid, here) for uuid, (cost, _) in remotes.items()]
-        heap.sort()
-        while heap:
-            cost, hops, uuid, before = heappop(heap)
-            if uuid in tree.stops:
-                continue
-            tree.stops[uuid] = Stop(cost, hops, uuid, before)
-            if before == here:
-                tree.remotes[uuid] = remotes[uuid][1]
-            for other in self.links[uuid]:
-                if other not in tree.stops and other not in usable.bypass:
-                    onward = cost + _FAR_LINK + usable.extra(uuid, other)
-                    heappush(heap, (onward, hops + 1, other, uuid))
+        waves = _Waves()
+        for uuid, (cost, _) in remotes.items():
+            waves.add(cost, 1, (uuid,), here)
+        found = set(usable.bypass)
+        for cost, hops, gateways in waves:
+            for uuid, before in gateways:
+                if uuid in tree.stops:
+                    continue
+                tree.stops[uuid] = Stop(cost, hops, uuid, before)
+                if before == here:
+                    tree.remotes[uuid] = remotes[uuid][1]
+                onward = self.links[uuid] - found
+                avoided = usable.avoided(uuid, onward)
+                onward -= avoided
+                found |= onward
+                waves.add(cost + _FAR_LINK, hops + 1, onward, uuid)
+                waves.add(cost + _FAR_LINK + DOWN_COST, hops + 1, avoided, uuid)
         return tree
 
     def _remotes(self, usable: Usable) -> dict[bytes, tuple[float, str]]:
@@ -202,7 +242,7 @@ class Plane:
             if attached.uuid == node:
                 cost = usable.weights.cost(attached.name, attached.cost) + usable.extra(here, node)
                 yield cost, 1, here, attached.name
-        for gateway in self.owners[node]:
+        for gateway in self._owners.get(node, ()):
             stop = tree.stops.get(gateway)
             if stop is not None:
                 yield stop.cost + _FAR_NODE + usable.extra(gateway, node), stop.hops + 1, gateway, ""
