@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from annexd.router.share import Share
 from annexd.router.topology import LINK_COST, NODE_COST, Attached, Edge, Neighbour, Network, unwanted_nodes
 from annexd.router.weights import DOWN_COST, HOP_COST, Weights
 
 _FAR_NODE = NODE_COST + HOP_COST
 _FAR_LINK = LINK_COST + HOP_COST
+_NOTHING: frozenset[bytes] = frozenset()
 
 
 class Usable:
@@ -36,6 +38,9 @@ class Usable:
         self.targets = targets
         self.avoid = avoid
         self._unwanted = unwanted_nodes(self.bypass)
+        self._avoided_from: dict[bytes, frozenset[bytes]] = {}
+        for source, to in avoid:
+            self._avoided_from[source] = self._avoided_from.get(source, _NOTHING) | {to}
 
     def extra(self, source: bytes, to: bytes) -> float:
         """On top of what the edge costs otherwise."""
@@ -43,9 +48,7 @@ class Usable:
 
     def avoided(self, source: bytes, others: frozenset[bytes]) -> frozenset[bytes]:
         """Those of ``others`` to which the edge is to be avoided."""
-        if not self.avoid:
-            return frozenset()
-        return frozenset(to for to in others if (source, to) in self.avoid)
+        return self._avoided_from.get(source, _NOTHING) & others
 
     def wanted(self, nodes: frozenset[bytes]) -> frozenset[bytes]:
         """Those of ``nodes`` that are to be reached."""
@@ -65,12 +68,11 @@ class _Waves:
         self._heap: list[tuple[float, int]] = []
 
     def add(self, cost: float, hops: int, gateways: Iterable[bytes], before: bytes) -> None:
-        for uuid in gateways:
-            wave = self._waves.get((cost, hops))
-            if wave is None:
-                wave = self._waves[cost, hops] = []
-                heappush(self._heap, (cost, hops))
-            wave.append((uuid, before))
+        wave = self._waves.get((cost, hops))
+        if wave is None:
+            wave = self._waves[cost, hops] = []
+            heappush(self._heap, (cost, hops))
+        wave += [(uuid, before) for uuid in gateways]
 
     def __iter__(self) -> Iterator[tuple[float, int, list[tuple[bytes, bytes]]]]:
         """Cost, links, and the gateways, each with the one before it."""
@@ -104,9 +106,16 @@ class Tree:
     remotes: dict[bytes, str]
     """The names for the neighbours that are on the tree."""
 
-    shares: dict[bytes, dict[bytes, float]] = field(default_factory=dict)
+    shares: dict[bytes, Share] = field(default_factory=dict)
     own: dict[bytes, str] = field(default_factory=dict)
     """The names for the own nodes; a gateway may be one, too, and by another name."""
+
+    unreached: set[bytes] = field(default_factory=set)
+    """Wanted nodes to which there is no way."""
+
+    def unsure(self) -> frozenset[bytes]:
+        """Wanted nodes to which no way is known that is up."""
+        return frozenset(self.unreached).union(*(s.beyond(DOWN_COST) for s in self.shares.values()))
 
 
 class Plane:
@@ -126,7 +135,10 @@ class Plane:
     ) -> None:
         self.network = network
         self.members = members
-        self.attached = [node for node in attached if node.uuid in members]
+        self._attached: dict[bytes, list[Attached]] = defaultdict(list)
+        for one in attached:
+            if one.uuid in members:
+                self._attached[one.uuid].append(one)
         self.neighbours = [n for n in neighbours if n.uuid != network.here.uuid]
         self.gateways = (set(gateways) | {n.uuid for n in self.neighbours}) - {network.here.uuid}
         self.unheard = {n.uuid for n in self.neighbours if n.uuid not in network.gateways}
@@ -138,17 +150,18 @@ class Plane:
     def _links_of(self, gateway: bytes) -> frozenset[bytes]:
         known = self.network.gateways.get(gateway)
         links = known.links if known is not None else ()
-        return frozenset(
+        reached = {
             link.to
             for link in links
-            if link.to in self.gateways and link.to != gateway and not link.carries.isdisjoint(self.members)
-        )
+            if link.to in self.gateways and not link.carries.isdisjoint(self.members)
+        }
+        return frozenset(reached - {gateway})
 
     def _find_owners(self) -> None:
         """By whole sets, as nodes are many."""
         known = {uuid: self.network.gateways[uuid] for uuid in self.gateways & self.network.gateways.keys()}
         theirs = {uuid: self.members.intersection(gateway.nodes) for uuid, gateway in known.items()}
-        shared = {node.uuid for node in self.attached}
+        shared = set(self._attached)
         owned = set(shared)
         for nodes in theirs.values():
             shared |= owned & nodes
@@ -160,20 +173,21 @@ class Plane:
         """All others that somebody has."""
 
         self.unplaced = self.members - owned
-        self.contested = {
-            uuid: ((gateway.maybe & self.members) | theirs[uuid]) - self.single[uuid]
-            for uuid, gateway in known.items()
-        }
+        self.contested: dict[bytes, frozenset[bytes]] = {}
         """The nodes that a gateway has, or may have, and that others have, too."""
 
         self._owners: dict[bytes, list[bytes]] = defaultdict(list)
         for uuid in sorted(theirs):
-            for node in theirs[uuid] & shared:
+            contested = theirs[uuid] & shared
+            for node in contested:
                 self._owners[node].append(uuid)
+            contested |= (known[uuid].maybe & self.members) - self.single[uuid]
+            if contested:
+                self.contested[uuid] = contested
 
     def owners_of(self, node: bytes) -> list[bytes]:
         """The gateways that have it."""
-        here = [self.network.here.uuid] if any(node == one.uuid for one in self.attached) else []
+        here = [self.network.here.uuid] if node in self._attached else []
         if node in self.shared:
             return [*self._owners.get(node, ()), *here]
         return [uuid for uuid, nodes in self.single.items() if node in nodes]
@@ -184,11 +198,13 @@ class Plane:
         self._place_single(tree, usable)
         for node in usable.wanted(self.shared):
             way = min(self._ways_to(node, tree, usable), default=None)
-            if way is not None:
-                cost, _, gateway, name = way
-                tree.shares.setdefault(gateway, {})[node] = cost
-                if name:
-                    tree.own[node] = name
+            if way is None:
+                tree.unreached.add(node)
+                continue
+            cost, _, gateway, name = way
+            tree.shares.setdefault(gateway, Share()).others[node] = cost
+            if name:
+                tree.own[node] = name
         self._place_unplaced(tree, usable)
         return tree
 
@@ -213,10 +229,12 @@ class Plane:
                     tree.remotes[uuid] = remotes[uuid][1]
                 onward = self.links[uuid] - found
                 avoided = usable.avoided(uuid, onward)
-                onward -= avoided
-                found |= onward
-                waves.add(cost + _FAR_LINK, hops + 1, onward, uuid)
-                waves.add(cost + _FAR_LINK + DOWN_COST, hops + 1, avoided, uuid)
+                if avoided:
+                    onward -= avoided
+                    waves.add(cost + _FAR_LINK + DOWN_COST, hops + 1, avoided, uuid)
+                if onward:
+                    found |= onward
+                    waves.add(cost + _FAR_LINK, hops + 1, onward, uuid)
         return tree
 
     def _remotes(self, usable: Usable) -> dict[bytes, tuple[float, str]]:
@@ -231,17 +249,18 @@ class Plane:
 
     def _place_single(self, tree: Tree, usable: Usable) -> None:
         for uuid, stop in tree.stops.items():
-            nodes = usable.wanted(self.single.get(uuid, frozenset()))
+            nodes = usable.wanted(self.single.get(uuid, _NOTHING))
             if nodes:
                 tree.shares[uuid] = _share(nodes, stop, usable)
+        for uuid in self.single.keys() - tree.stops.keys():
+            tree.unreached |= usable.wanted(self.single[uuid])
 
     def _ways_to(self, node: bytes, tree: Tree, usable: Usable) -> Iterable[tuple[float, int, bytes, str]]:
         """Cost, hops, gateway, and the remote for it where that is this one."""
         here = self.network.here.uuid
-        for attached in self.attached:
-            if attached.uuid == node:
-                cost = usable.weights.cost(attached.name, attached.cost) + usable.extra(here, node)
-                yield cost, 1, here, attached.name
+        for attached in self._attached.get(node, ()):
+            cost = usable.weights.cost(attached.name, attached.cost) + usable.extra(here, node)
+            yield cost, 1, here, attached.name
         for gateway in self._owners.get(node, ()):
             stop = tree.stops.get(gateway)
             if stop is not None:
@@ -251,7 +270,9 @@ class Plane:
         """A node that no gateway is known to have may be with a neighbour of which nothing is known."""
         stop = next((stop for uuid, stop in tree.stops.items() if uuid in self.unheard), None)
         nodes = usable.wanted(self.unplaced)
-        if stop is not None and nodes:
+        if stop is None:
+            tree.unreached |= nodes
+        elif nodes:
             tree.shares[stop.gateway] = _share(nodes, stop, usable)
 
 
@@ -274,8 +295,9 @@ def node_plane(network: Network, node: bytes) -> Plane:
     return Plane(network, frozenset((node,)), proxying, here.nodes, neighbours)
 
 
-def _share(nodes: Iterable[bytes], stop: Stop, usable: Usable) -> dict[bytes, float]:
+def _share(nodes: frozenset[bytes], stop: Stop, usable: Usable) -> Share:
     cost = stop.cost + _FAR_NODE
-    if not usable.avoid:
-        return dict.fromkeys(nodes, cost)
-    return {node: cost + usable.extra(stop.gateway, node) for node in nodes}
+    avoided = usable.avoided(stop.gateway, nodes)
+    share = Share(nodes - avoided if avoided else nodes, cost)
+    share.others = dict.fromkeys(avoided, cost + DOWN_COST)
+    return share
