@@ -201,9 +201,7 @@ def _cut(plane: Plane, bypass: tuple[bytes, ...], usable: Usable, is_cluster: bo
     lists = Lists(plane, tree, usable, passed, parts.values()) if is_cluster else None
     for neighbour, part in parts.items():
         shares = [tree.shares[gateway] for gateway in part if gateway in tree.shares]
-        reaches = frozenset[bytes]().union(
-            *(nodes for share in shares for nodes in (share.nodes, share.others))
-        )
+        reaches = frozenset[bytes]().union(*(nodes for share in shares for nodes in share.parts))
         told = lists.of(part, reaches) if lists is not None else passed
         cost = min(share.least for share in shares)
         branches.append(Branch(neighbour, tree.remotes[neighbour], True, reaches, cost, told))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 _NOTHING: frozenset[bytes] = frozenset()
 
@@ -27,6 +27,16 @@ class Share(Mapping[bytes, float]):
             return self.cost
         least = min(self.others.values())
         return min(self.cost, least) if self.nodes else least
+
+    @property
+    def most(self) -> float:
+        """No cost is higher."""
+        return max(self.cost, *self.others.values()) if self.others else self.cost
+
+    @property
+    def parts(self) -> tuple[Collection[bytes], ...]:
+        """All nodes."""
+        return (self.nodes, self.others) if self.others else (self.nodes,)
 
     def beyond(self, cost: float) -> frozenset[bytes]:
         """The nodes whose paths cost as much, or more."""

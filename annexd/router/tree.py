@@ -115,7 +115,8 @@ class Tree:
 
     def unsure(self) -> frozenset[bytes]:
         """Wanted nodes to which no way is known that is up."""
-        return frozenset(self.unreached).union(*(s.beyond(DOWN_COST) for s in self.shares.values()))
+        dear = [share.beyond(DOWN_COST) for share in self.shares.values() if share.most >= DOWN_COST]
+        return frozenset(self.unreached).union(*dear)
 
 
 class Plane:
@@ -160,28 +161,31 @@ class Plane:
     def _find_owners(self) -> None:
         """By whole sets, as nodes are many."""
         known = {uuid: self.network.gateways[uuid] for uuid in self.gateways & self.network.gateways.keys()}
-        theirs = {uuid: self.members.intersection(gateway.nodes) for uuid, gateway in known.items()}
+        unowned = set(self.members - self._attached.keys())
+        first: dict[bytes, frozenset[bytes]] = {}
         shared = set(self._attached)
-        owned = set(shared)
-        for nodes in theirs.values():
-            shared |= owned & nodes
-            owned |= nodes
-        self.single = {uuid: nodes - shared for uuid, nodes in theirs.items()}
+        for uuid, gateway in known.items():
+            new = first[uuid] = frozenset(unowned.intersection(gateway.nodes))
+            unowned -= new
+            if len(new) < len(gateway.nodes):
+                shared |= self.members.intersection(gateway.nodes) - new
+        self.single = {uuid: nodes - shared for uuid, nodes in first.items()}
         """The nodes that only one other gateway has."""
 
         self.shared = frozenset(shared)
         """All others that somebody has."""
 
-        self.unplaced = self.members - owned
+        self.unplaced = frozenset(unowned)
         self.contested: dict[bytes, frozenset[bytes]] = {}
         """The nodes that a gateway has, or may have, and that others have, too."""
 
         self._owners: dict[bytes, list[bytes]] = defaultdict(list)
-        for uuid in sorted(theirs):
-            contested = theirs[uuid] & shared
+        for uuid in sorted(known):
+            contested = self.shared.intersection(known[uuid].nodes)
             for node in contested:
                 self._owners[node].append(uuid)
-            contested |= (known[uuid].maybe & self.members) - self.single[uuid]
+            if known[uuid].maybe:
+                contested |= (known[uuid].maybe & self.members) - self.single[uuid]
             if contested:
                 self.contested[uuid] = contested
 
@@ -298,6 +302,8 @@ def node_plane(network: Network, node: bytes) -> Plane:
 def _share(nodes: frozenset[bytes], stop: Stop, usable: Usable) -> Share:
     cost = stop.cost + _FAR_NODE
     avoided = usable.avoided(stop.gateway, nodes)
-    share = Share(nodes - avoided if avoided else nodes, cost)
+    if not avoided:
+        return Share(nodes, cost)
+    share = Share(nodes - avoided, cost)
     share.others = dict.fromkeys(avoided, cost + DOWN_COST)
     return share
