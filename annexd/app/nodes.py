@@ -112,7 +112,13 @@ class Nodes:
     def _peer(self, gateway: _Gateway, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
         settings = self._settings()
         link = Link(
-            remote.name, uuid, dialer, self._reactor, patience=settings.patience, most=settings.connections
+            remote.name,
+            uuid,
+            dialer,
+            self._reactor,
+            patience=settings.patience,
+            most=settings.connections,
+            settles=isinstance(dialer, SshDialer),
         )
         return PeerNode(link, remote.cost, gateway.boot)
 
