@@ -1,17 +1,16 @@
 """
-git with neighbours that git itself cannot reach from a daemon: for onions
-git-annex looks for tor at one place only, and its programs may not be where git
-looks for them.  So the connection is made here, as for content, and git gets it
-as an open descriptor.
+git's other half at a neighbour that is reached by the P2P protocol: an onion,
+or an annexd by TLS.  Git itself would not find the way from a daemon, as
+git-annex looks for tor at one place only, and its programs for such urls may
+not be where git looks for them.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.python.failure import Failure
@@ -24,98 +23,78 @@ from annexd.sessions.handshake import introduce
 from annexd.sessions.wire import Wire
 from annexd.transports.pipes import PipeTransport
 
-_SERVICES = {b"fetch": b"git-upload-pack", b"push": b"git-receive-pack"}
-
-
-class GitHere(Protocol):
-    """See `annexd.app.exchange.git_in`."""
-
-    async def __call__(self, arguments: Sequence[bytes], fds: Sequence[int] = ()) -> None: ...
+_GIT_S = 120.0
+_SERVICES = (b"git-upload-pack", b"git-receive-pack")
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
-    """To the repository ``uuid``."""
+class Linked:
+    """The way to the repository ``uuid``."""
 
     uuid: bytes
     dialer: Dialer
     patience: Patience
 
 
-Find = Callable[[bytes], Passage | None]
-"""The passage to a remote by its name; `None` where git is to find its own way.  Raises `Unavailable`."""
+class LinkedSession:
+    """See `annexd.app.exchange_git.GitSession`; made by `opened`."""
 
-
-class LinkedGit:
-    """A `annexd.app.exchange.Git`; ``seconds`` is how long git may take."""
-
-    def __init__(self, reactor: Any, git: GitHere, find: Find, seconds: float) -> None:
+    def __init__(self, reactor: Any, wire: Wire, push: bool) -> None:
         self._reactor = reactor
-        self._git = git
-        self._find = find
-        self._seconds = seconds
+        self._wire = wire
+        self._service = _SERVICES[push]
+        self._git = Wire(reactor, Deadlines(stall=_GIT_S))
+        self._relaying: Deferred[None] | None = None
+        self._problem = ""
 
-    async def __call__(self, arguments: Sequence[bytes]) -> None:
-        service = None
-        for place, word in enumerate(arguments):
-            passage = None if service is None else self._find(word)
-            if service is not None and passage is not None:
-                await self._through(passage, service, arguments, place)
-                return
-            service = service or _SERVICES.get(word)
-        await self._git(arguments)
-
-    async def _through(
-        self, passage: Passage, service: bytes, arguments: Sequence[bytes], place: int
-    ) -> None:
-        wire = Wire(self._reactor, passage.patience.deadlines)
+    def give(self) -> tuple[int, int]:
+        """Raises `Unavailable`."""
         try:
-            await self._connected(wire, passage)
             near, far = socket.socketpair()
-            with far:
-                git = Wire(self._reactor, Deadlines(stall=self._seconds))
-                fd = near.detach()
-                PipeTransport(self._reactor, fd, os.dup(fd)).connect(git)
-                url = b"fd::%d" % far.fileno()
-                await self._relayed(
-                    wire, git, service, [*arguments[:place], url, *arguments[place + 1 :]], far
-                )
-        finally:
-            if wire.transport is not None:
-                wire.abort(PeerLost("git is done"))
+        except OSError as error:
+            raise Unavailable(f"git gets no connection: {error.strerror}") from None
+        fd, given = near.detach(), far.detach()
+        PipeTransport(self._reactor, fd, os.dup(fd)).connect(self._git)
+        self._relaying = Deferred.fromCoroutine(call(self._wire, self._service, self._git))
+        self._relaying.addErrback(self._ended)
+        return given, os.dup(given)
 
-    async def _connected(self, wire: Wire, passage: Passage) -> None:
-        async def connect() -> None:
-            explain = await passage.dialer.connect(wire)
-            try:
-                await introduce(wire, passage.uuid, passage.dialer.auth)
-            except PeerLost as error:
-                raise Unavailable(await explain() or str(error)) from None
+    def _ended(self, failure: Failure) -> None:
+        """git only sees that nothing comes any more."""
+        failure.trap(AnnexdError, CancelledError)  # type: ignore[no-untyped-call]
+        if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+            self._problem = str(failure.value)
+        self._git.abort(PeerLost("the peer is gone"))
 
-        seconds = passage.patience.connect
-        connecting = Deferred.fromCoroutine(connect()).addTimeout(seconds, self._reactor)
-        try:
-            await connecting
-        except TimeoutError:
-            raise Unavailable(f"no answer within {seconds:g} seconds") from None
+    def close(self) -> None:
+        if self._relaying is not None:
+            self._relaying.cancel()
+            self._git.abort(PeerLost("git is done"))
+        self._wire.abort(PeerLost("git is done"))
 
-    async def _relayed(
-        self, wire: Wire, git: Wire, service: bytes, arguments: Sequence[bytes], far: socket.socket
-    ) -> None:
-        problem: list[str] = []
+    async def explain(self) -> str:
+        return self._problem
 
-        def ended(failure: Failure) -> None:
-            """git only sees that nothing comes any more."""
-            failure.trap(AnnexdError, CancelledError)  # type: ignore[no-untyped-call]
-            if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
-                problem.append(str(failure.value))
-            git.abort(PeerLost("the peer is gone"))
 
-        relaying = Deferred.fromCoroutine(call(wire, service, git)).addErrback(ended)
-        try:
-            await self._git(arguments, fds=(far.fileno(),))
-        except Unavailable as error:
-            raise Unavailable(f"{error}; {problem[0]}" if problem else str(error)) from None
-        finally:
-            relaying.cancel()
-            git.abort(PeerLost("git is done"))
+async def opened(reactor: Any, linked: Linked, push: bool) -> LinkedSession:
+    """Raises `Unavailable`."""
+    patience = linked.patience
+    wire = Wire(reactor, patience.deadlines)
+    connecting = Deferred.fromCoroutine(_connect(wire, linked)).addTimeout(patience.connect, reactor)
+    try:
+        await connecting
+    except BaseException as error:
+        if wire.transport is not None:
+            wire.abort(PeerLost("the connection was given up"))
+        if isinstance(error, TimeoutError):
+            raise Unavailable(f"no answer within {patience.connect:g} seconds") from None
+        raise
+    return LinkedSession(reactor, wire, push)
+
+
+async def _connect(wire: Wire, linked: Linked) -> None:
+    explain = await linked.dialer.connect(wire)
+    try:
+        await introduce(wire, linked.uuid, linked.dialer.auth)
+    except PeerLost as error:
+        raise Unavailable(await explain() or str(error)) from None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
-from annexd.app.exchange_links import Passage
+from annexd.app.exchange_links import Linked
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
 from annexd.app.read_only import ReadOnlyNode
@@ -21,7 +21,7 @@ from annexd.remotes.dialing import Dialer
 from annexd.remotes.helper import HelperDialer, Helpers
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
-from annexd.remotes.ssh import SshDialer, SshHosts
+from annexd.remotes.ssh import SshAccount, SshDialer, SshHosts
 from annexd.remotes.tls import TlsDialer, trust
 from annexd.remotes.tokens import stored_token
 from annexd.remotes.tor import TorDialer
@@ -80,20 +80,31 @@ class Nodes:
 
         return make
 
-    def passage(self, repository: Repository, remote: Remote) -> Passage | None:
-        """For git.  Raises `Unavailable`, as where there is no token."""
-        gateway, settings, uuid = _gateway(repository), self._settings(), remote.uuid
-        place = place_of(remote.url, gateway.work_tree or gateway.git_dir, self._home)
-        if isinstance(place, TorAnnex):
-            dialer: Dialer = self._tor(gateway, remote, uuid, place)
-            return Passage(uuid, dialer, settings.tor_patience)
-        if isinstance(place, P2PAnnex) and place.network == _OWN:
-            return Passage(uuid, self._p2p(gateway, uuid, remote, place), settings.patience)
-        return None
+    def links(self, repository: Repository) -> Callable[[Remote, bytes], Linked | None]:
+        """See `annexd.app.neighbour_ways.Link`, for one gateway."""
+        gateway = _gateway(repository)
+
+        def link(remote: Remote, url: bytes) -> Linked | None:
+            settings, uuid = self._settings(), remote.uuid
+            place = place_of(url, gateway.work_tree or gateway.git_dir, self._home)
+            if isinstance(place, TorAnnex):
+                return Linked(uuid, self._tor(gateway, remote, uuid, place), settings.tor_patience)
+            if isinstance(place, P2PAnnex) and place.network == _OWN:
+                return Linked(uuid, self._p2p(gateway, uuid, remote, place), settings.patience)
+            return None
+
+        return link
 
     @property
     def _home(self) -> bytes:
         return os.fsencode(self._environ.get("HOME", "/"))
+
+    def account(self, remote: Remote, url: bytes) -> tuple[SshAccount, bytes] | None:
+        """See `annexd.app.neighbour_ways.Account`: what else goes there shares the nodes' connections."""
+        place = place_of(url, b"/", b"/")
+        if not isinstance(place, Ssh):
+            return None
+        return SshAccount(self._ssh(), place, _options(remote)), place.path
 
     async def close(self) -> None:
         """End what connections have in common, and all programs; the nodes themselves are closed."""
@@ -123,7 +134,13 @@ class Nodes:
     def _peer(self, gateway: _Gateway, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
         settings = self._settings()
         link = Link(
-            remote.name, uuid, dialer, self._reactor, patience=settings.patience, most=settings.connections
+            remote.name,
+            uuid,
+            dialer,
+            self._reactor,
+            patience=settings.patience,
+            most=settings.connections,
+            settles=isinstance(dialer, SshDialer),
         )
         return PeerNode(link, remote.cost, gateway.boot)
 
@@ -150,8 +167,8 @@ class Nodes:
     def _dialer(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
             case Ssh():
-                options = tuple(map(os.fsdecode, remote.ssh_options))
                 shell = remote.shell or b"git-annex-shell"
+                options = _options(remote)
                 return SshDialer(self._ssh(), place, uuid, gateway.uuid, options=options, shell=shell)
             case P2PAnnex():
                 return self._p2p(gateway, uuid, remote, place)
@@ -179,6 +196,10 @@ class Nodes:
 
 def _gateway(repository: Repository) -> _Gateway:
     return _Gateway(repository.uuid, repository.git_dir, repository.work_tree, repository.clocks.boot)
+
+
+def _options(remote: Remote) -> tuple[str, ...]:
+    return tuple(map(os.fsdecode, remote.ssh_options))
 
 
 def _auth(gateway: _Gateway, remote: Remote, uuid: bytes, place: Union[P2PAnnex, TorAnnex]) -> Auth:

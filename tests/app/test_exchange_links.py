@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from annexd.app.exchange import git_in
-from annexd.app.exchange_links import LinkedGit, Passage
+from annexd.app.exchange_git import ExchangeGit, Passage, git_in
+from annexd.app.exchange_links import Linked, opened
 from annexd.errors import PeerLost, Refused, Unavailable
 from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Explain, nothing_said
@@ -24,6 +24,7 @@ from annexd.sessions.wire import Wire
 from annexd.transports.pipes import PipeTransport
 from tests.support.memory_store import MemoryStore
 
+URL = f"tor-annex::other.{'a' * 56}.onion:7001"
 UUID = b"11111111-2222-3333-4444-555555555555"
 
 
@@ -68,9 +69,14 @@ class Links(TestCase):
             self.run_git("init", "-q", "--bare", directory)
         self.neighbour = Neighbour(reactor, self.there)
         environ = {name: value for name, value in os.environb.items() if name in (b"PATH", b"HOME")}
-        here = git_in(reactor, os.fsencode(self.here), environ)
-        self.passages = {b"other": Passage(UUID, self.neighbour, Patience(connect=0.5))}
-        self.git = LinkedGit(reactor, here, self.passages.get, 20.0)
+        self.run_git("-C", self.here, "remote", "add", "other", URL)
+        self.git = ExchangeGit(git_in(reactor, os.fsencode(self.here), environ, {}), self.passage)
+
+    async def passage(self, name: str, push: bool) -> Passage | None:
+        if name != "other":
+            return None
+        linked = Linked(UUID, self.neighbour, Patience(connect=0.5))
+        return Passage(await opened(self.reactor, linked, push), URL.encode())
 
     async def tearDown(self) -> None:
         for wire in self.neighbour.wires:
@@ -101,12 +107,10 @@ class Links(TestCase):
         return self.run_git("-C", git_dir, "rev-parse", ref)
 
     async def fetch(self) -> None:
-        await self.git(
-            [b"fetch", b"-q", b"--no-tags", b"other", b"+refs/heads/git-annex:refs/remotes/o/git-annex"]
-        )
+        await self.git.fetch("other", b"+refs/heads/git-annex:refs/remotes/o/git-annex")
 
     async def push(self) -> None:
-        await self.git([b"push", b"-q", b"other", b"refs/heads/git-annex:refs/heads/synced/git-annex"])
+        await self.git.push("other", b"refs/heads/git-annex:refs/heads/synced/git-annex")
 
     async def test_fetch(self) -> None:
         """More than any buffer holds; and again when there is nothing to be had."""
@@ -156,6 +160,6 @@ class Links(TestCase):
         """Where there is no passage, git goes as it always does."""
         made = self.commit(self.there)
         self.run_git("-C", self.here, "remote", "add", "plain", self.there)
-        await self.git([b"fetch", b"-q", b"plain", b"+refs/heads/*:refs/remotes/plain/*"])
+        await self.git.fetch("plain", b"+refs/heads/*:refs/remotes/plain/*")
         self.assertEqual(self.tip(self.here, "refs/remotes/plain/git-annex"), made)
         self.assertEqual(self.neighbour.wires, [])
