@@ -9,7 +9,7 @@ from tests.interop import test_gateways
 from tests.support.gateways import CLUSTER
 from tests.support.load import content_of, key_of
 from tests.support.onion_scene import network, service_tor
-from tests.support.processes import run, until
+from tests.support.processes import Failed, run, until
 from tests.support.programs import annexd_program
 from tests.support.servers import Annexd
 from tests.support.several_gateways import ANNEXD, Gateway, mesh
@@ -81,8 +81,10 @@ class Loops(test_gateways.TwoOneWay):
             for number, gateway in enumerate(self.gateways, 1):
                 for one, other in self.links:
                     if one == number:
-                        self.fetch(gateway, self.gateways[other - 1])
-                self.host.annex(gateway.path, "merge")
+                        # The daemons fetch, too, but to other places.
+                        there = self.gateways[other - 1]
+                        refs = f"+refs/heads/git-annex:refs/remotes/setup-{there.name}/git-annex"
+                        self.host.git(gateway.path, "fetch", "-q", str(there.path), refs)
                 socket = gateway.annexd.daemon.socket_option
                 argv = (annexd_program("annexd"), "cluster", "update", gateway.path, *socket)
                 run(*argv, cwd=self.directory, env=gateway.annexd.daemon.env)
@@ -90,14 +92,21 @@ class Loops(test_gateways.TwoOneWay):
     def await_reached(self, here: Gateway, there: Gateway) -> None:
         absent = b"CHECKPRESENT " + key_of(b"")
 
+        answer = b""
+
         def reached() -> bool:
+            nonlocal answer
             session = self.session(here, there.node_uuid)
             try:
-                return session.ask(absent) == b"FAILURE"
+                answer = session.ask(absent)
+                return answer == b"FAILURE"
             finally:
                 session.close()
 
-        until(reached, f"{here.name} reaches {there.name}", _REACHED_S)
+        try:
+            until(reached, f"{here.name} reaches {there.name}", _REACHED_S)
+        except Failed as error:
+            raise Failed(f"{error}: {answer!r}\n{self.said()[-3000:]}") from None
 
     def test_who_gets_what(self) -> None:
         """And what one of the two learns, the other knows soon, with the third one away."""
