@@ -12,10 +12,20 @@ REPO =
 SOAK_SECONDS = 600
 
 # Tests run the git-annex that came with the environment.
-TRIAL = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m twisted.trial
+RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m
 
-TESTS = $(filter-out tests.soak,$(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py))) \
-        $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
+# As many parts of the tests at a time as there are cores.
+JOBS = $(shell nproc)
+SIDE_BY_SIDE = $(RUN) tests.support.side_by_side -j $(JOBS)
+
+PACKAGES = $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py))
+MODULES = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)) \
+          $(patsubst tests/interop/%.py,tests.interop.%,$(wildcard tests/interop/test_*.py))
+
+# Two parts of the same length, and the rest of the modules one by one, the long ones first.
+HALF = tests.app tests.client tests.transports
+UNIT = "$(HALF)" "$(filter-out $(HALF) tests.interop tests.soak,$(PACKAGES))"
+LONG =
 
 .PHONY: venv serve test unit lint bench soak needs programs clean
 
@@ -36,11 +46,11 @@ serve: venv
 	@etc/demonstrate $(BIN) $(if $(REPO),"$(patsubst ~/%,$(HOME)/%,$(REPO))")
 
 test: needs venv programs lint
-	$(TRIAL) $(TESTS)
+	$(SIDE_BY_SIDE) $(LONG) $(UNIT) $(filter-out $(LONG),$(MODULES))
 
 # Without the real programs and a compiler: seconds.
 unit: venv
-	$(TRIAL) $(filter-out tests.interop tests.test_packaging,$(TESTS))
+	$(SIDE_BY_SIDE) $(UNIT)
 
 lint: venv
 	$(BIN)/ruff check --quiet
@@ -52,7 +62,7 @@ bench: venv
 	$(BIN)/python -m bench
 
 soak: needs venv programs
-	ANNEXD_SOAK_SECONDS=$(SOAK_SECONDS) $(TRIAL) tests.soak
+	ANNEXD_SOAK_SECONDS=$(SOAK_SECONDS) $(RUN) twisted.trial tests.soak
 
 needs:
 	@.ci/needs
