@@ -38,7 +38,9 @@ class Running(SynchronousTestCase):
         parts = [f"import sys; print({number}); sys.exit({number})" for number in range(4)]
         found = list(outcomes(parts, 2, program))
         self.assertEqual({outcome.part for outcome in found}, set(parts))
-        self.assertEqual({(outcome.code, outcome.said) for outcome in found}, {(n, f"{n}\n") for n in range(4)})
+        self.assertEqual(
+            {(outcome.code, outcome.said) for outcome in found}, {(n, f"{n}\n") for n in range(4)}
+        )
 
     def test_at_the_same_time(self) -> None:
         """Each of two waits for what the other does, and has a lane of its own."""
