@@ -163,6 +163,6 @@ class Frozen(FailingCluster):
 
         self.far["n1"].thaw()
         began = time.monotonic()
-        until(lambda: len(client.put(*self.content(100)).words) == 3, "the node is used again", 20)
+        until(lambda: len(client.put(*self.content(100)).words) == 3, "the node is used again")
         self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2")
         self.assert_at(key)

@@ -38,7 +38,7 @@ class Cut(FailingCluster):
         self.assert_is(client.present(key), b"ERROR")
 
         self.network.restore()
-        until(lambda: client.present(key).word == b"SUCCESS", "the node is used again", 30)
+        until(lambda: client.present(key).word == b"SUCCESS", "the node is used again")
         self.assertEqual(client.get(key).content, content)
         self.assert_is(client.put(*self.content()), b"SUCCESS-PLUS", "n1", "n2")
         self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2")
@@ -58,7 +58,7 @@ class Cut(FailingCluster):
         self.assertLess(time.monotonic() - began, self.deadline + self.once)
         self.assert_at(key, "n2")
         self.network.restore()
-        until(lambda: self.named(client.put(key, content)) == {"n1", "n2"}, "the node is used again", 30)
+        until(lambda: self.named(client.put(key, content)) == {"n1", "n2"}, "the node is used again")
         self.assert_at(key, "n1", "n2")
 
     def test_in_the_middle_of_a_download(self) -> None:
