@@ -27,7 +27,7 @@ HALF = tests.app tests.client tests.transports
 UNIT = "$(HALF)" "$(filter-out $(HALF) tests.interop tests.soak,$(PACKAGES))"
 LONG =
 
-.PHONY: venv serve test unit lint bench soak needs programs clean
+.PHONY: venv serve test unit compiled lint bench soak needs programs clean
 
 venv: $(BIN)/.installed
 
@@ -45,12 +45,16 @@ $(BIN)/.installed: setup.cfg pyproject.toml annexd/__init__.py $(wildcard annexd
 serve: venv
 	@etc/demonstrate $(BIN) $(if $(REPO),"$(patsubst ~/%,$(HOME)/%,$(REPO))")
 
-test: needs venv programs lint
+test: needs programs lint compiled
 	$(SIDE_BY_SIDE) $(LONG) $(UNIT) $(filter-out $(LONG),$(MODULES))
 
 # Without the real programs and a compiler: seconds.
-unit: venv
+unit: compiled
 	$(SIDE_BY_SIDE) $(UNIT)
+
+# Daemons and shells are started a thousand times, and write down nothing of what they compile.
+compiled: venv
+	@$(BIN)/python -m compileall -q annexd tests
 
 lint: venv
 	$(BIN)/ruff check --quiet
@@ -61,7 +65,7 @@ lint: venv
 bench: venv
 	$(BIN)/python -m bench
 
-soak: needs venv programs
+soak: needs programs compiled
 	ANNEXD_SOAK_SECONDS=$(SOAK_SECONDS) $(RUN) twisted.trial tests.soak
 
 needs:
