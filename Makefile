@@ -23,7 +23,7 @@ MODULES = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)) \
           $(patsubst tests/interop/%.py,tests.interop.%,$(wildcard tests/interop/test_*.py))
 
 # Two parts of the same length, and the rest of the modules one by one, the long ones first.
-HALF = tests.app tests.client tests.transports
+HALF = tests.app tests.client tests.protocol tests.transports
 UNIT = "$(HALF)" "$(filter-out $(HALF) tests.interop tests.soak,$(PACKAGES))"
 LONG =
 
