@@ -1,6 +1,6 @@
 # make venv    .venv in the checkout, with annexd installed
 # make serve   a demonstration in ./demo, or REPO=/srv/annex/x of your own
-# make test    everything but the long loops; installs what is missing
+# make test    everything but the long loops; installs what is missing; JOBS=1 one part at a time
 # make soak    the long loops, at full length: SOAK_SECONDS=600 each
 # make lint    style, types, imports
 # make bench   annexd and git-annex-shell side by side
@@ -14,8 +14,8 @@ SOAK_SECONDS = 600
 # Tests run the git-annex that came with the environment.
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m
 
-# As many parts of the tests at a time as there are cores.
-JOBS = $(shell nproc)
+# Parts of the tests at a time; they wait for each other's programs a third of the time.
+JOBS = $(shell expr $$(nproc) + 1)
 SIDE_BY_SIDE = $(RUN) tests.support.side_by_side -j $(JOBS)
 
 PACKAGES = $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py))
@@ -23,9 +23,13 @@ MODULES = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)) \
           $(patsubst tests/interop/%.py,tests.interop.%,$(wildcard tests/interop/test_*.py))
 
 # Two parts of the same length, and the rest of the modules one by one, the long ones first.
+# Those with onions share a Tor network.
 HALF = tests.app tests.client tests.protocol tests.transports
 UNIT = "$(HALF)" "$(filter-out $(HALF) tests.interop tests.soak,$(PACKAGES))"
-LONG =
+ONION = tests.interop.test_onion tests.interop.test_onion_nodes
+LONG = tests.interop.test_gateways tests.interop.test_differential tests.interop.test_ssh_listener \
+       tests.interop.test_tls tests.interop.test_clients tests.interop.test_content \
+       tests.interop.test_gateways_failing tests.interop.test_cluster_failures
 
 .PHONY: venv serve test unit compiled lint bench soak needs programs clean
 
@@ -46,7 +50,7 @@ serve: venv
 	@etc/demonstrate $(BIN) $(if $(REPO),"$(patsubst ~/%,$(HOME)/%,$(REPO))")
 
 test: needs programs lint compiled
-	$(SIDE_BY_SIDE) $(LONG) $(UNIT) $(filter-out $(LONG),$(MODULES))
+	$(SIDE_BY_SIDE) "$(ONION)" $(LONG) $(UNIT) $(filter-out $(ONION) $(LONG),$(MODULES))
 
 # Without the real programs and a compiler: seconds.
 unit: compiled
