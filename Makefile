@@ -50,11 +50,11 @@ serve: venv
 	@etc/demonstrate $(BIN) $(if $(REPO),"$(patsubst ~/%,$(HOME)/%,$(REPO))")
 
 test: needs programs lint compiled
-	$(SIDE_BY_SIDE) "$(ONION)" $(LONG) $(UNIT) $(filter-out $(ONION) $(LONG),$(MODULES))
+	@$(SIDE_BY_SIDE) "$(ONION)" $(LONG) $(UNIT) $(filter-out $(ONION) $(LONG),$(MODULES))
 
 # Without the real programs and a compiler: seconds.
 unit: compiled
-	$(SIDE_BY_SIDE) $(UNIT)
+	@$(SIDE_BY_SIDE) $(UNIT)
 
 # Daemons and shells are started a thousand times, and write down nothing of what they compile.
 compiled: venv
