@@ -114,6 +114,7 @@ class Frozen(FailingCluster):
     def test_a_session(self) -> None:
         """As ssh is well, another session is as good."""
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content()
         self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2")
         self.far["n1"].freeze_shells()
@@ -128,9 +129,10 @@ class Frozen(FailingCluster):
 
     def test_whatever_is_asked_first(self) -> None:
         """It costs one deadline, and its answer is not made up."""
+        client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content()
         self.assert_is(self.hand("n1").put(key, content), b"SUCCESS")
-        client = self.hand()
         self.assert_is(client.present(key), b"SUCCESS")
         asks = [
             (lambda: client.present(key), b"ERROR"),
@@ -146,6 +148,7 @@ class Frozen(FailingCluster):
 
     def test_a_machine(self) -> None:
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content()
         self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2")
         self.far["n1"].freeze_all()

@@ -24,6 +24,7 @@ class Cut(FailingCluster):
 
     def test_cut_and_restored(self) -> None:
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content()
         self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2")
         self.network.cut()
@@ -46,6 +47,7 @@ class Cut(FailingCluster):
 
     def test_in_the_middle_of_an_upload(self) -> None:
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content(24 << 20)
         half = len(content) // 2
         self.assertEqual(client.dialogue.ask(b"PUT  " + key), b"PUT-FROM 0")
@@ -63,6 +65,7 @@ class Cut(FailingCluster):
 
     def test_in_the_middle_of_a_download(self) -> None:
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content(24 << 20)
         self.assert_is(self.hand("n1").put(key, content), b"SUCCESS")
         self.assertEqual(client.dialogue.ask(b"GET 0  " + key), b"DATA %d" % len(content))

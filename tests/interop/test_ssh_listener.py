@@ -361,7 +361,7 @@ class Life(Listening):
         assert busy.stdin is not None and busy.stdout is not None
         busy.stdin.write(b"GET 0 large " + machine.key(repo, "large") + b"\n")
         busy.stdin.flush()
-        until(lambda: max(one["bytes"] for one in self.annexd().daemon.status()["sessions"]), "it is sent")
+        until(lambda: any(one["bytes"] for one in self.annexd().daemon.status()["sessions"]), "it is sent")
         stopping = threading.Thread(target=self.annexd().daemon.stop)
         stopping.start()
         idle.wait(60)

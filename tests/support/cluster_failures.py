@@ -16,6 +16,7 @@ from tests.support.far_nodes import FarNode
 from tests.support.gateways import ClusterScene
 from tests.support.namespaces import Namespace
 from tests.support.p2p import Dialogue, shell_command
+from tests.support.processes import until
 from tests.support.programs import NEWEST
 from tests.support.servers import Annexd, Server
 
@@ -152,6 +153,10 @@ class FailingCluster(ClusterScene):
         uuid = self.cluster.uuid if node is None else self.cluster.node_uuid(node)
         command = shell_command(self.served, uuid.decode())
         return Client(Dialogue(self.server.command(), self.server.env(), command, seconds), version)
+
+    def until_in_use(self, client: Client, *names: str) -> None:
+        """Connections to these nodes are there, however long that took."""
+        until(lambda: self.named(client.put(*self.content(100))) == set(names), "all nodes are in use", 60)
 
     def content(self, size: int = 50_000) -> tuple[bytes, bytes]:
         """A key, and its content, as there was none before."""
