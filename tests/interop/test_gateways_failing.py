@@ -105,7 +105,7 @@ class MeshOfThree(Failing):
         self.assertEqual(self.holding(self.key), set())
 
     def has_behind(self, key: bytes) -> bool:
-        """What a session with the node of G2 alone says: it has one way, that which seems best as it begins."""
+        """By a session with the node of G2 alone: it has one way, that which seems best as it begins."""
         behind = self.session(self.gateways[0], self.gateways[1].node_uuid)
         try:
             return behind.ask(b"CHECKPRESENT " + key) == b"SUCCESS"
