@@ -107,7 +107,7 @@ class Dead(FailingCluster):
 class Frozen(FailingCluster):
     """A node does not answer: its git-annex-shell, or the whole machine, hangs."""
 
-    deadline = 4.0
+    connect, deadline = 12.0, 4.0
     node_names = ()
     far_names = ("n1", "n2")
 
@@ -122,7 +122,7 @@ class Frozen(FailingCluster):
         self.assert_is(client.put(*self.content()), b"SUCCESS-PLUS", "n2")
         began = time.monotonic()
         until(lambda: len(client.put(*self.content(100)).words) == 3, "the node is used again")
-        self.assertLess(time.monotonic() - began, 5 * BACKOFF)
+        self.assertLess(time.monotonic() - began, self.first)
         self.far["n1"].thaw()
         self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2")
         self.assert_at(key)
@@ -132,7 +132,7 @@ class Frozen(FailingCluster):
         client = self.hand()
         self.until_in_use(client, "n1", "n2")
         key, content = self.content()
-        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS")
+        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS", within=self.first)
         self.assert_is(client.present(key), b"SUCCESS")
         asks = [
             (lambda: client.present(key), b"ERROR"),
@@ -167,5 +167,5 @@ class Frozen(FailingCluster):
         self.far["n1"].thaw()
         began = time.monotonic()
         until(lambda: len(client.put(*self.content(100)).words) == 3, "the node is used again")
-        self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2")
+        self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2", within=self.first)
         self.assert_at(key)

@@ -12,7 +12,7 @@ from tests.support.processes import Failed, until
 class Cut(FailingCluster):
     """One node is behind a network that fails: nothing arrives, and nobody is told."""
 
-    deadline = 4.0
+    connect, deadline = 12.0, 4.0
     node_names = ()
     far_names = ("n2",)
 
@@ -67,7 +67,7 @@ class Cut(FailingCluster):
         client = self.hand()
         self.until_in_use(client, "n1", "n2")
         key, content = self.content(24 << 20)
-        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS")
+        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS", within=self.first)
         self.assertEqual(client.dialogue.ask(b"GET 0  " + key), b"DATA %d" % len(content))
         first = client.dialogue.body(1 << 20)
         self.network.cut()

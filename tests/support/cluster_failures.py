@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 
 _SETTINGS = """\
 [nodes]
-connect = {deadline:g}
+connect = {connect:g}
 answer = {deadline:g}
 stall = {deadline:g}
 """
@@ -101,13 +101,21 @@ class FailingCluster(ClusterScene):
     far_names: tuple[str, ...] = ("n1", "n2")
     versions: dict[str, str] = {}
     nodes_settings = ""
-    deadline = 20.0
-    """Of the nodes, in seconds, for each thing that they are waited for: more than a busy machine takes."""
+    connect = deadline = 20.0
+    """
+    Of the nodes, in seconds, for connections and for each thing that is waited
+    for after that: more than a busy machine takes.
+    """
 
     @property
     def at_once(self) -> float:
         """Seconds in which a gateway does what needs no waiting; less than a deadline."""
         return 0.8 * self.deadline
+
+    @property
+    def first(self) -> float:
+        """Seconds, where connections are made or much is sent."""
+        return self.connect + self.deadline
 
     @property
     def once(self) -> float:
@@ -123,7 +131,9 @@ class FailingCluster(ClusterScene):
         server = super().make_server()
         assert isinstance(server, Annexd)
         config = self.directory / "annexd.toml"
-        config.write_text(_SETTINGS.format(deadline=self.deadline) + self.nodes_settings)
+        config.write_text(
+            _SETTINGS.format(connect=self.connect, deadline=self.deadline) + self.nodes_settings
+        )
         server.daemon.options += ("--config", str(config))
         return server
 
