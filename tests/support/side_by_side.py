@@ -59,7 +59,11 @@ class _Run:
         self._began = time.monotonic()
         self._output = tempfile.TemporaryFile()  # a pipe would be held open by what a test leaves running
         self._process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            process_group=0,  # so that it is interrupted once, by `stop`
         )
 
     def ended(self) -> bool:
@@ -72,7 +76,8 @@ class _Run:
         return Outcome(self._part, self._process.returncode, time.monotonic() - self._began, said)
 
     def stop(self) -> Outcome:
-        self._process.terminate()
+        """As with ^C: trial lets the test clean up."""
+        self._process.send_signal(signal.SIGINT)
         self._process.wait()
         return self.outcome()
 
