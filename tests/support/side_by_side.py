@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 _RULER = "=" * 79
 _POLL_S = 0.02
+_GRACE_S = 10.0
 
 Command = Callable[[str, int], list[str]]
 """What to run for a part in a lane; two that run at the same time have different lanes."""
@@ -76,9 +77,14 @@ class _Run:
         return Outcome(self._part, self._process.returncode, time.monotonic() - self._began, said)
 
     def stop(self) -> Outcome:
-        """As with ^C: trial lets the test clean up."""
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait()
+        """As with ^C, the test that runs cleans up; but trial would go on with the next one."""
+        for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            self._process.send_signal(how)
+            try:
+                self._process.wait(_GRACE_S)
+                break
+            except subprocess.TimeoutExpired:
+                continue
         return self.outcome()
 
 
