@@ -23,6 +23,7 @@ from annexd.app.plan import Current
 from annexd.app.ports import Change
 from annexd.app.sockets import Claim
 from annexd.errors import AnnexdError, ConfigError
+from annexd.flow.disks import Disks
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
 from annexd.transports.handoff import Door, listen, own_uids
@@ -91,6 +92,7 @@ class Parts:
     listeners: Sequence[Listener] = ()
     attendants: Sequence[Attendant] = ()
     background: Sequence[Background] = ()
+    disks: Disks | None = None
 
 
 class Gateway(Service):
@@ -259,6 +261,8 @@ class Gateway(Service):
         await self._dismiss()
         await parts.directory.close()
         parts.workers.stop()
+        if parts.disks is not None:
+            parts.disks.stop()
         self._claim.release()
         for number, former in self._former_signals.items():
             signal.signal(number, former)

@@ -1,0 +1,363 @@
+"""
+The file systems that repositories are on: the threads that work on each, and
+whether it answers.
+
+Each has threads of its own, so that one that hangs keeps no others from their
+work.  What takes long is not what hangs: when something has taken half of a
+deadline, the file system is asked a small question by a thread of its own
+(`Probe`).  If that has no answer by the end of the deadline, the file system
+is down.  All who wait for it `patiently` are told so then, and all who come,
+at once, until the answer is there: that one thread waits for it, and no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any, Callable, ParamSpec, Protocol, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from annexd.errors import AnnexdError, Unavailable
+from annexd.flow.mounts import Mount, Mounts
+from annexd.flow.workers import Pool, ThreadedWorkers, Workers
+
+_log = Logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FEW = 4
+"""Threads of either kind for a file system that may hang; each costs memory for as long as it does."""
+
+_BLOCK = 4096
+
+
+_PARTING_S, _HUNG_PARTING_S = 5.0, 0.1
+"""For what is under way there when the daemon stops."""
+
+
+class Hung(Unavailable):
+    """A file system does not answer, and whoever waits for it is told to go on without it."""
+
+
+class Probe(Protocol):
+    def __call__(self, point: bytes, file: bytes, answered: Callable[[], None]) -> None:
+        """
+        Ask the file system that is mounted at ``point`` what no cache can
+        answer; ``file`` may be a file there.  ``answered`` is called in the
+        reactor's thread, whenever that may be.
+        """
+
+
+class Disk:
+    """One of them, at ``mount``.  ``deadline`` is asked for each time: seconds."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        mount: Mount,
+        sight: Sight,
+        workers: ThreadedWorkers,
+        deadline: Callable[[], float],
+        probe: Probe,
+        time_of_day: Callable[[], float] = time.time,
+    ) -> None:
+        self.mount = mount
+        self.sight = sight
+        self.threads = workers
+        self.disk: Pool = _WatchedPool(self, workers.disk)
+        self.bulk: Pool = _WatchedPool(self, workers.bulk)
+        self.down = ""
+        """A sentence, while it does not answer."""
+        self.since = time_of_day()
+        """The time of day from which on it has been so, or has not."""
+        self.file = b""
+        """One that is there, as soon as there is a repository: reading it tells more than other questions."""
+        self._reactor = reactor
+        self._deadline = deadline
+        self._probe = probe
+        self._time_of_day = time_of_day
+        self._begun: dict[object, float] = {}
+        self._probing: float | None = None
+        self._timer: IDelayedCall | None = None
+        self._waiting: set[Deferred[None]] = set()
+        self._ended = False
+
+    @property
+    def plain(self) -> bool:
+        return self.mount.plain
+
+    @property
+    def workers(self) -> Workers:
+        """For a repository that is there."""
+        return self
+
+    # --- what goes on there ----------------------------------------------------
+
+    def begin(self) -> object:
+        """Something is to be done there; until `end`, it is watched."""
+        token = object()
+        self._begun[token] = self._reactor.seconds()
+        if self._timer is None and not self._ended:
+            self._timer = self._reactor.callLater(self._deadline() / 2, self._look)
+        return token
+
+    def end(self, token: object) -> None:
+        del self._begun[token]
+
+    async def patiently(
+        self,
+        work: Coroutine[Any, Any, T],
+        give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+    ) -> T:
+        """
+        What ``work`` returns, if it does while the file system answers.
+        Raises `Hung` when it does not: then ``work`` has been called off, and
+        what it brings later all the same is given back.
+        """
+        if self.down:
+            work.close()
+            raise Hung(self.down)
+        started = Deferred.fromCoroutine(work)
+        if started.called and not isinstance(started.result, Deferred):
+            return await started
+        return await self._unless_hung(started, give_back)
+
+    async def _unless_hung(
+        self, started: Deferred[T], give_back: Callable[[T], Coroutine[Any, Any, object]] | None
+    ) -> T:
+        waiting: list[Deferred[None]] = [Deferred()]
+        outcome: list[T | Failure] = []
+        given_up = False
+
+        def arrived(result: T | Failure) -> None:
+            if given_up:
+                _settle(result, give_back)
+                return
+            outcome.append(result)
+            if not waiting[0].called:
+                waiting[0].callback(None)
+
+        started.addBoth(arrived)
+        try:
+            while not outcome:
+                self._waiting.add(waiting[0])
+                try:
+                    await waiting[0]
+                except CancelledError:
+                    started.cancel()
+                    if not outcome:
+                        self._waiting.discard(waiting[0])
+                        waiting[0] = Deferred()
+        except Hung:
+            given_up = True
+            started.cancel()
+            raise
+        finally:
+            self._waiting.discard(waiting[0])
+        result = outcome[0]
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result
+
+    # --- does it answer? -------------------------------------------------------
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._begun or self._ended:
+            return
+        half = self._deadline() / 2
+        now = self._reactor.seconds()
+        due = next(iter(self._begun.values())) + half
+        if self._probing is not None:
+            due = self._probing + half
+            if now >= due and not self.down:
+                self._go_down()
+        elif now >= due:
+            self._ask(now)
+            due = now + half
+        self._timer = self._reactor.callLater(max(due - now, half / 4), self._look)
+
+    def _ask(self, now: float) -> None:
+        self._probing = now
+        self._probe(self.mount.point, self.file, self._answered)
+
+    def _answered(self) -> None:
+        self._probing = None
+        # What is under way deserves another half of a deadline before it is asked again.
+        now = self._reactor.seconds()
+        self._begun = dict.fromkeys(self._begun, now)
+        if self.down:
+            _log.info("the disk at {point} answers again", point=os.fsdecode(self.mount.point))
+            self.down, self.since = "", self._time_of_day()
+
+    def _go_down(self) -> None:
+        self.since = self._time_of_day() - self._deadline()
+        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.since))
+        self.down = f"the disk has not answered since {when}"
+        _log.warn("{point}: {reason}", point=os.fsdecode(self.mount.point), reason=self.down)
+        for waiting in list(self._waiting):
+            if not waiting.called:
+                waiting.errback(Hung(self.down))
+
+    def stop(self) -> bool:
+        """Whether all threads have ended; those that hang are left."""
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self.threads.stop(_HUNG_PARTING_S if self.down else _PARTING_S)
+
+
+class Disks:
+    """
+    All of them, as far as somebody has used them.  Those on disks of this
+    machine have ``disk`` and ``bulk`` threads each, others a few.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        mounts: Mounts,
+        deadline: Callable[[], float],
+        disk: int = 8,
+        bulk: int = 8,
+        probe: Probe | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self.mounts = mounts
+        self._deadline = deadline
+        self._most = disk, bulk
+        self._probe = probe or ThreadedProbe(reactor)
+        self._known: dict[bytes, Disk] = {}
+        self._former: list[Disk] = []
+
+    def at(self, path: bytes) -> Disk:
+        """For an absolute path as it is written; nothing is touched."""
+        return self._of(self.mounts.at(path))
+
+    async def of(self, path: bytes) -> Disk:
+        """Symlinks followed.  Raises `Hung`."""
+        written = self.at(path)
+        if not written.plain:
+            return written
+        mount, _ = await written.patiently(written.disk.run(self.mounts.behind, path))
+        return self._of(mount)
+
+    def under(self, *paths: bytes) -> Disk:
+        """Of several that are used together, the one that is most likely to hang; nothing is touched."""
+        disks = [self.at(path) for path in paths]
+        return next((disk for disk in disks if not disk.plain), disks[0])
+
+    def is_near(self, mount: Mount) -> bool:
+        """May it be looked at by whoever has nothing to do with it?  From any thread."""
+        known = self._known.get(mount.device)
+        return mount.plain and not (known is not None and known.down)
+
+    def stop(self) -> None:
+        for disk in (*self._known.values(), *self._former):
+            if not disk.stop():
+                _log.warn("{point} hangs; it is left alone", point=os.fsdecode(disk.mount.point))
+
+    def _of(self, mount: Mount) -> Disk:
+        known = self._known.get(mount.device)
+        if known is not None and known.mount.kind != mount.kind:
+            self._former.append(self._known.pop(mount.device))  # the number is that of another one now
+            known = None
+        if known is None:
+            disk, bulk = self._most
+            if not mount.plain:
+                disk, bulk = min(disk, _FEW), min(bulk, _FEW)
+            workers = ThreadedWorkers(self._reactor, disk, bulk)
+            sight = Sight(self, mount.device)
+            known = Disk(self._reactor, mount, sight, workers, self._deadline, self._probe)
+            self._known[mount.device] = known
+        known.mount = mount
+        return known
+
+
+class Sight:
+    """What those may look at who work on one of the disks; from any thread."""
+
+    def __init__(self, disks: Disks, device: bytes) -> None:
+        self._disks = disks
+        self._device = device
+
+    def near(self, path: bytes) -> bool:
+        mount, _ = self._disks.mounts.behind(path)
+        return mount.device == self._device or self._disks.is_near(mount)
+
+    def real(self, path: bytes) -> bytes:
+        """As `os.path.realpath`; on other disks that may hang, symlinks are taken for what is there."""
+        mount, real = self._disks.mounts.behind(path)
+        return os.path.realpath(real) if mount.device == self._device and not mount.plain else real
+
+
+class ThreadedProbe:
+    """Each in a thread of its own, which nobody waits for."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __call__(self, point: bytes, file: bytes, answered: Callable[[], None]) -> None:
+        def ask() -> None:
+            touch(point, file)
+            self._reactor.callFromThread(answered)
+
+        threading.Thread(target=ask, name="probe", daemon=True).start()
+
+
+def touch(point: bytes, file: bytes) -> None:
+    """
+    Wait for an answer of a file system, whatever it is: by what servers are
+    always asked for, and by reading from the disk what may be in memory.
+    """
+    with contextlib.suppress(OSError):
+        os.statvfs(point)
+    with contextlib.suppress(OSError):  # not there, or there is no such reading
+        fd = os.open(file, os.O_RDONLY | os.O_DIRECT | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            with mmap.mmap(-1, _BLOCK) as page:  # it wants memory that begins at a page
+                os.preadv(fd, [page], 0)
+        finally:
+            os.close(fd)
+
+
+class _WatchedPool:
+    """What is to be done there is under its disk's eyes, the wait for a thread included."""
+
+    def __init__(self, disk: Disk, pool: Pool) -> None:
+        self._disk = disk
+        self._pool = pool
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        token = self._disk.begin()
+        try:
+            return await self._pool.run(function, *args, **kwargs)
+        finally:
+            self._disk.end(token)
+
+    async def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        token = self._disk.begin()
+        try:
+            return await self._pool.attempt(function, *args, **kwargs)
+        finally:
+            self._disk.end(token)
+
+
+def _settle(result: object, give_back: Callable[[Any], Coroutine[Any, Any, object]] | None) -> None:
+    """Nobody waits for it any more."""
+    if isinstance(result, Failure):
+        if not isinstance(result.value, (AnnexdError, CancelledError)):
+            _log.failure("something that a disk had kept", result)
+    elif give_back is not None:
+        late = Deferred.fromCoroutine(give_back(result))
+        late.addErrback(lambda failure: _settle(failure, None))
