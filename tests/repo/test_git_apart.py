@@ -24,7 +24,7 @@ class Apart(SynchronousTestCase):
         self.addCleanup(self.git.close)
 
     def commit(self, text: bytes, parent: bytes | None = None) -> bytes:
-        return self.git.write_commit({LOG: text, OTHER: text}, b"update", parent).name
+        return self.git.write_commit({LOG: text, OTHER: text + b"3s 1 w\n"}, b"update", parent).name
 
     def test_says_what_git_says(self) -> None:
         same = Git(self.git_dir)
