@@ -262,6 +262,11 @@ class Disks:
         known = self._known.get(mount.device)
         return mount.plain and not (known is not None and known.down)
 
+    @property
+    def down(self) -> str:
+        """A sentence about one that does not answer, if there is any."""
+        return next((disk.down for disk in self._known.values() if disk.down), "")
+
     def stop(self) -> None:
         for disk in (*self._known.values(), *self._former):
             if not disk.stop():

@@ -118,7 +118,9 @@ class GitApart(Git):
                 _tell(cast(BinaryIO, process.stdin), enough())
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self.close()
-            raise Refused(f"the git repository {os.fsdecode(self.git_dir)} cannot be used: {error}") from error
+            raise Refused(
+                f"the git repository {os.fsdecode(self.git_dir)} cannot be used: {error}"
+            ) from error
         if kind == "raised":
             raise value
         return value

@@ -21,8 +21,10 @@ from annexd.app.installed import installed_shell
 from annexd.app.invocation import HandedOver
 from annexd.app.shell import Shell
 from annexd.errors import Refused
+from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository as Opened
+from annexd.router.directory import SteadyDisks
 from annexd.router.places import Place, Served
 from annexd.sessions.deadlines import Deadlines
 from annexd.store import Caller
@@ -108,6 +110,9 @@ class Directory:
         if b"nothing" in path:
             raise Refused("no repository is served at " + path.decode())
         return PLACE
+
+    def disk(self, place: Place) -> Any:
+        return SteadyDisks(InlineWorkers().disk).at(place.git_dir)
 
     async def visit(self, place: Place) -> Any:
         if self.opening is not None:
