@@ -9,6 +9,7 @@ which is closed when nobody has used it for a while.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -297,7 +298,8 @@ class Directory(Generic[R]):
         try:
             await self.disk(entry.place).patiently(self._close(entry))
         except Unavailable as error:
-            _log.warn("{name} is not closed yet: {reason}", name=entry.place.name, reason=str(error))
+            name = os.fsdecode(entry.place.name)
+            _log.warn("{name} is not closed yet: {reason}", name=name, reason=str(error))
 
     async def _close(self, entry: _Entry[R]) -> None:
         """Whoever asks for the repository meanwhile waits, and opens it anew."""
