@@ -106,6 +106,7 @@ class Proxying:
             self._reactor,
             limits=self.limits,
             members=estate.knowledge.members(uuid),
+            uploads=estate.uploads,
         )
         return Seat(node, names)
 

@@ -138,16 +138,23 @@ class _Removal:
         if not dropped:
             return
         self._claim.disturb()
-        seconds = self._parts.limits.for_answer(member.node)
         is_back = False  # if nobody can say so: to count on content that is not there would be worse
         try:
-            present = member.store.present(self._key)
-            is_back = await self._parts.errands.within(seconds, present, "it has not answered")
+            is_back = await self._is_back(member)
         except (Refused, Unavailable):
             pass
         finally:
             if not is_back:
                 await self._record(dropped)
+
+    async def _is_back(self, member: Member) -> bool:
+        seconds = self._parts.limits.for_answer(member.node)
+        while True:
+            recorded = self._claim.recorded
+            present = member.store.present(self._key)
+            here = await self._parts.errands.within(seconds, present, "it has not answered")
+            if here or recorded == self._claim.recorded:
+                return here
 
     async def _record(self, gone: set[bytes] | frozenset[bytes]) -> None:
         await self._parts.log.record(self._key, dict.fromkeys(gone, False))

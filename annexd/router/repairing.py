@@ -75,7 +75,7 @@ async def _true(
     async def gone(member: Member) -> bool:
         seconds = parts.limits.for_answer(member.node)
         silence = f"it has not answered for {seconds:g} seconds"
-        undisturbed = parts.uploads.since_now(parts.uuid, key)
+        undisturbed = parts.uploads.since_now(key)
         try:
             here = await parts.errands.within(seconds, member.store.present(key), silence)
         except (Refused, Unavailable):

@@ -168,7 +168,7 @@ class Search:
         self._unsure.append((member.name, str(error)))
 
     def _undisturbed(self) -> _Undisturbed:
-        return self._parts.uploads.since_now(self._parts.uuid, self._key)
+        return self._parts.uploads.since_now(self._key)
 
     async def _found(self, member: Member, undisturbed: _Undisturbed) -> None:
         if member.sole is not None and member.sole not in self._holders:

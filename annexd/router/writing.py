@@ -159,6 +159,7 @@ class ClusterWriter:
 
     async def _record(self) -> None:
         unrecorded, self._unrecorded = self._unrecorded, frozenset()
+        self._turn.recording()
         await self._parts.log.record(self._key, dict.fromkeys(unrecorded, True))
 
 
