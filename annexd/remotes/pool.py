@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from annexd.errors import PeerLost
@@ -39,12 +41,15 @@ class Idle:
 
     def __init__(self, clock: IReactorTime, seconds: float) -> None:
         self._clock = clock
-        self._seconds = seconds
+        self.seconds = seconds
         self._connections: list[Connection] = []  # the one that was used last is at the end
         self._sweep: IDelayedCall | None = None
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._connections)
 
     def take(self, bypass: tuple[bytes, ...]) -> Connection | None:
         """One that is for the same way through gateways, as far as can be seen alive."""
@@ -63,7 +68,7 @@ class Idle:
         connection.idle_since = self._clock.seconds()
         self._connections.append(connection)
         if self._sweep is None:
-            self._sweep = self._clock.callLater(self._seconds, self._sweep_out)
+            self._sweep = self._clock.callLater(self.seconds, self._sweep_out)
 
     def hang_up_oldest(self) -> None:
         self._connections.pop(0).wire.hang_up()
@@ -79,8 +84,8 @@ class Idle:
     def _sweep_out(self) -> None:
         self._sweep = None
         now = self._clock.seconds()
-        while self._connections and self._connections[0].idle_since + self._seconds <= now:
+        while self._connections and self._connections[0].idle_since + self.seconds <= now:
             self.hang_up_oldest()
         if self._connections:
-            left = self._connections[0].idle_since + self._seconds - now
+            left = self._connections[0].idle_since + self.seconds - now
             self._sweep = self._clock.callLater(left, self._sweep_out)
