@@ -12,12 +12,13 @@ from typing import Any, TypeVar, Union
 from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import Absent, Refused, Unavailable
-from annexd.flow.body import FileSink, Sink, Source
+from annexd.flow.body import Sink, Source
 from annexd.node import Node
 from annexd.protocol.keys import Key
 from annexd.router.clusters import is_cluster
 from annexd.router.errands import Errands, quietly
-from annexd.router.failing import FailingSink, patient
+from annexd.router.failing import patient
+from annexd.router.fanout import Lane, tee
 from annexd.router.limits import Limits
 from annexd.router.ports import LocationLog
 from annexd.router.recording import Recording
@@ -45,7 +46,7 @@ class ProxiedNode:
         uploads: Uploads | None = None,
     ) -> None:
         self.node = node
-        self._uploads = uploads or Uploads(clock)
+        self.uploads = uploads or Uploads(clock)
         self._members = members
         self.log = Recording(log)
         self.limits = limits or Limits()
@@ -57,7 +58,7 @@ class ProxiedNode:
         return self.node.uuid
 
     async def present(self, key: Key) -> bool:
-        undisturbed = self._uploads.since_now(key)
+        undisturbed = self.uploads.since_now(key)
         here = await self._is_there(key)
         await self._correct(key, here, undisturbed)
         return here
@@ -73,7 +74,7 @@ class ProxiedNode:
         return _ProxiedLease(self, lease)
 
     async def remove(self, key: Key, before: int | None = None) -> Outcome:
-        claim = self._uploads.claim(self.uuid, key)
+        claim = self.uploads.claim(self.uuid, key)
         try:
             outcome = await self.asked(
                 self._store.remove(key, before),
@@ -88,7 +89,7 @@ class ProxiedNode:
         return await self.asked(self._store.timestamp(), self.limits.for_answer(self.node))
 
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
-        undisturbed = self._uploads.since_now(key)
+        undisturbed = self.uploads.since_now(key)
         try:
             reader = await self.asked(
                 self._store.read(key, offset, file),
@@ -106,7 +107,7 @@ class ProxiedNode:
         return _ProxiedReader(self, reader)
 
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
-        upload = self._uploads.upload(key)
+        upload = self.uploads.upload(key)
         writer = None
         try:
             answer = await self.asked(
@@ -230,19 +231,19 @@ class _ProxiedWriter:
         self._upload = upload
         self._writer = writer
         self._total = self.offset = writer.offset
-        self._failing: FailingSink | None = None
-        self.sink: Sink = writer.sink
-        if not isinstance(writer.sink, FileSink):
-            seconds = proxied.limits.for_progress(proxied.node)
-            self.sink = self._failing = FailingSink(writer.sink, proxied.errands, seconds)
+        limits, errands = proxied.limits, proxied.errands
+        self._lane = Lane(errands, limits, writer.sink, 0, limits.for_progress(proxied.node))
+        self._tee = tee(errands.clock, [self._lane], limits, proxied.uploads.backlog)
+        self.sink: Sink = self._tee
 
     def announce(self, length: int) -> None:
         self._total = self.offset + length
         self._writer.announce(length)
 
     async def commit(self, valid: bool) -> Outcome:
-        if self._failing is not None and self._failing.error is not None:
-            return Outcome(False, reason=str(self._failing.error))
+        await self._tee.settle()
+        if self._lane.error is not None:
+            return Outcome(False, reason=str(self._lane.error))
         return await self._finish(self._writer.commit(valid))
 
     async def recheck(self) -> Outcome:
@@ -250,6 +251,7 @@ class _ProxiedWriter:
 
     async def close(self) -> None:
         try:
+            self._lane.end(Unavailable("the upload was given up"))
             await self._proxied.let_go(self._writer.close())
         finally:
             self._upload.end()

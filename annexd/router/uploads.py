@@ -66,9 +66,15 @@ class Claim:
         self._of_key = of_key
         self._queue = queue
         self._queue.removals += 1
-        self.uploading = bool(of_key.uploads)
+        self._uploading = bool(of_key.uploads)
+        self._begun = of_key.uploads_begun
         of_key.begin(self)
         self.disturb()
+
+    @property
+    def uploading(self) -> bool:
+        """Whether there is, or was since, an upload beside it; one to a single node may have come later."""
+        return self._uploading or self._of_key.uploads_begun > self._begun
 
     def disturb(self) -> None:
         """
@@ -94,7 +100,7 @@ class _OfKey:
     """Who is at a key, wherever; kept for as long as somebody is, or may ask for it."""
 
     def __init__(self) -> None:
-        self.begun = self.recorded = 0
+        self.begun = self.uploads_begun = self.recorded = 0
         self.uploads: set[Upload] = set()
         self._removals: set[Claim] = set()
 
@@ -105,6 +111,7 @@ class _OfKey:
     def begin(self, one: Upload | Claim) -> None:
         self.begun += 1
         if isinstance(one, Upload):
+            self.uploads_begun += 1
             self.uploads.add(one)
         else:
             self._removals.add(one)

@@ -68,7 +68,7 @@ class HandedThrough(TestCase):
         scene = await local_scene(self.mktemp(), 1)
         writer = await scene.session().write(KEY, b"")
         assert not isinstance(writer, Outcome)
-        self.assertIsInstance(writer.sink, FileSink)
+        self.assertIsInstance(writer.sink, Gatherer)
         writer.announce(len(CONTENT))
         await writer.sink.write(CONTENT)
         self.assertEqual(await writer.commit(True), Outcome(True, also=(b"n0",)))
