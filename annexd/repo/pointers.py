@@ -105,6 +105,12 @@ class Pointers:
             return bool(self._database.inode_caches(key))
         return False
 
+    def files(self, key: Key) -> list[bytes]:
+        """Those that git-annex has noted for ``key``, locked and unlocked; some may have changed since."""
+        with self._mutex, contextlib.suppress(sqlite3.Error):
+            return self._database.files(key)
+        return []
+
     def close(self) -> None:
         with self._mutex:
             self._database.close()
