@@ -72,7 +72,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         TokenFile(state),
         sessions,
         directory.same,
-        lambda: GitAnnexTokens(current.config.served),
+        lambda: GitAnnexTokens(current.config.served, directory.disk_at),
     )
 
     def tor_socks() -> str:

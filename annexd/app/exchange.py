@@ -57,8 +57,9 @@ def git_in(reactor: Any, git_dir: bytes, environ: Mapping[bytes, bytes], own_ssh
         clean.setdefault(b"GIT_SSH_COMMAND", b"ssh -o BatchMode=yes -o ConnectTimeout=15")
 
     async def git(arguments: Sequence[bytes]) -> None:
-        argv = (b"git", *_WITHOUT_ADVICE, *arguments)
-        ended = await run(reactor, argv, cwd=git_dir, environ=clean, seconds=_GIT_S)
+        # It goes there by itself: where the disk hangs, whoever starts it must not.
+        argv = (b"git", b"-C", git_dir, *_WITHOUT_ADVICE, *arguments)
+        ended = await run(reactor, argv, cwd=b"/", environ=clean, seconds=_GIT_S)
         if ended.code:
             raise Unavailable(f"git {os.fsdecode(arguments[0])}: {ended.said or f'exit code {ended.code}'}")
 
