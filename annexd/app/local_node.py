@@ -139,10 +139,11 @@ class _LazyStore:
         self,
         work: Coroutine[Any, Any, T],
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        anyway: bool = False,
     ) -> T:
         """See `annexd.app.on_disk.Patience`."""
         try:
-            return await self._disk.patiently(work, give_back)
+            return await self._disk.patiently(work, give_back, anyway)
         except Hung as error:
             raise self._node.hung(error) from None
 

@@ -16,8 +16,9 @@ class Patience(Protocol):
         self,
         work: Coroutine[Any, Any, T],
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        anyway: bool = False,
     ) -> T:
-        """What ``work`` returns.  Raises `Unavailable` when the disk does not answer."""
+        """See `annexd.flow.disks.Disk.patiently`; raises `Unavailable` when the disk does not answer."""
 
 
 class PatientLease:
@@ -26,7 +27,7 @@ class PatientLease:
         self._patiently = patiently
 
     async def release(self) -> None:
-        await self._patiently(self._lease.release())
+        await self._patiently(self._lease.release(), anyway=True)
 
     async def watch(self) -> None:
         await self._lease.watch()
@@ -46,7 +47,7 @@ class PatientReader:
         return await self._patiently(self._reader.valid())
 
     async def close(self, taken: bool) -> None:
-        await self._patiently(self._reader.close(taken))
+        await self._patiently(self._reader.close(taken), anyway=True)
 
 
 class PatientWriter:
@@ -74,7 +75,7 @@ class PatientWriter:
         return await self._patiently(self._writer.recheck())
 
     async def close(self) -> None:
-        await self._patiently(self._writer.close())
+        await self._patiently(self._writer.close(), anyway=True)
 
 
 class _PatientSource:

@@ -117,22 +117,30 @@ class Disk:
         self,
         work: Coroutine[Any, Any, T],
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        anyway: bool = False,
     ) -> T:
         """
         What ``work`` returns, if it does while the file system answers.
         Raises `Hung` when it does not: then ``work`` has been called off, and
-        what it brings later all the same is given back.
+        what it brings later all the same is given back.  What is to be done
+        ``anyway``, as something is released by it, is done when it answers.
         """
-        if self.down:
+        if self.down and not anyway:
             work.close()
             raise Hung(self.down)
         started = Deferred.fromCoroutine(work)
         if started.called and not isinstance(started.result, Deferred):
             return await started
-        return await self._unless_hung(started, give_back)
+        if self.down:
+            started.addBoth(_settle, give_back)
+            raise Hung(self.down)
+        return await self._unless_hung(started, give_back, anyway)
 
     async def _unless_hung(
-        self, started: Deferred[T], give_back: Callable[[T], Coroutine[Any, Any, object]] | None
+        self,
+        started: Deferred[T],
+        give_back: Callable[[T], Coroutine[Any, Any, object]] | None,
+        anyway: bool,
     ) -> T:
         waiting: list[Deferred[None]] = [Deferred()]
         outcome: list[T | Failure] = []
@@ -159,7 +167,8 @@ class Disk:
                         waiting[0] = Deferred()
         except Hung:
             given_up = True
-            started.cancel()
+            if not anyway:
+                started.cancel()
             raise
         finally:
             self._waiting.discard(waiting[0])

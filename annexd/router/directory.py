@@ -63,6 +63,7 @@ class Disk(Protocol):
         self,
         work: Coroutine[Any, Any, T],
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        anyway: bool = False,
     ) -> T: ...
 
 
@@ -91,6 +92,7 @@ class _SteadyDisk:
         self,
         work: Coroutine[Any, Any, T],
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        anyway: bool = False,
     ) -> T:
         return await work
 
@@ -296,7 +298,7 @@ class Directory(Generic[R]):
 
     async def _close_patiently(self, entry: _Entry[R]) -> None:
         try:
-            await self.disk(entry.place).patiently(self._close(entry))
+            await self.disk(entry.place).patiently(self._close(entry), anyway=True)
         except Unavailable as error:
             name = os.fsdecode(entry.place.name)
             _log.warn("{name} is not closed yet: {reason}", name=name, reason=str(error))
