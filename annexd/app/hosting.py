@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from annexd.app.access import Operation, Rights, Verdict, restricted
@@ -199,11 +200,21 @@ class Host:
         When the repository's disk does not answer any more, the session is
         over for the client; what it has under way there goes on for itself.
         """
+        disk = self._directory.disk(guest.place)
+        if disk.down:
+            work.close()
+            raise Hung(disk.down)
+        session = Deferred.fromCoroutine(work)
+
+        async def over() -> None:
+            await session
+
         try:
-            await self._directory.disk(guest.place).patiently(work)
+            await disk.patiently(over(), anyway=True)
         except Hung as error:
             for end in ends:
                 end(str(error))
+            session.cancel()
             raise
 
     async def _seat(self, guest: Guest, repository: Repository, uuid: bytes | None, caller: Caller) -> Seat:

@@ -106,8 +106,7 @@ class Disk:
         """Something is to be done there; until `end`, it is watched."""
         token = object()
         self._begun[token] = self._reactor.seconds()
-        if self._timer is None and not self._ended:
-            self._timer = self._reactor.callLater(self._deadline() / 2, self._look)
+        self._watch(self._deadline() / 2)
         return token
 
     def end(self, token: object) -> None:
@@ -179,21 +178,27 @@ class Disk:
 
     # --- does it answer? -------------------------------------------------------
 
+    def _watch(self, seconds: float) -> None:
+        """While it is down, the answer is waited for and nothing else."""
+        if self._timer is None and not (self._ended or self.down):
+            self._timer = self._reactor.callLater(seconds, self._look)
+
     def _look(self) -> None:
         self._timer = None
-        if not self._begun or self._ended:
+        if not self._begun:
             return
         half = self._deadline() / 2
         now = self._reactor.seconds()
-        due = next(iter(self._begun.values())) + half
         if self._probing is not None:
             due = self._probing + half
-            if now >= due and not self.down:
+            if now >= due:
                 self._go_down()
-        elif now >= due:
-            self._ask(now)
-            due = now + half
-        self._timer = self._reactor.callLater(max(due - now, half / 4), self._look)
+        else:
+            due = next(iter(self._begun.values())) + half
+            if now >= due:
+                self._ask(now)
+                due = now + half
+        self._watch(max(due - now, half / 4))
 
     def _ask(self, now: float) -> None:
         self._probing = now
@@ -207,6 +212,8 @@ class Disk:
         if self.down:
             _log.info("the disk at {point} answers again", point=os.fsdecode(self.mount.point))
             self.down, self.since = "", self._time_of_day()
+        if self._begun:
+            self._watch(self._deadline() / 2)
 
     def _go_down(self) -> None:
         self.since = self._time_of_day() - self._deadline()
