@@ -21,7 +21,7 @@ from annexd.remotes.dialing import Dialer, GetAuth
 from annexd.remotes.helper import HelperDialer, Helpers
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
-from annexd.remotes.ssh import SshDialer, SshHosts
+from annexd.remotes.ssh import SshAccount, SshDialer, SshHosts
 from annexd.remotes.tls import TlsDialer, trust
 from annexd.remotes.tokens import stored_token
 from annexd.remotes.tor import TorDialer
@@ -89,6 +89,13 @@ class Nodes:
         if self._hosts is not None:
             self._hosts.connect_s = settings.connect
 
+    def account(self, remote: Remote, url: bytes) -> tuple[SshAccount, bytes] | None:
+        """See `annexd.app.neighbour_ways.Account`: what else goes there shares the nodes' connections."""
+        place = place_of(url, b"/", b"/")
+        if not isinstance(place, Ssh):
+            return None
+        return SshAccount(self._ssh(), place, _options(remote)), place.path
+
     async def close(self) -> None:
         """End what connections have in common, and all programs; the nodes themselves are closed."""
         await self._helpers.close()
@@ -118,7 +125,13 @@ class Nodes:
     def _peer(self, gateway: _Gateway, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
         settings = self._settings()
         link = Link(
-            remote.name, uuid, dialer, self._reactor, patience=settings.patience, most=settings.connections
+            remote.name,
+            uuid,
+            dialer,
+            self._reactor,
+            patience=settings.patience,
+            most=settings.connections,
+            settles=isinstance(dialer, SshDialer),
         )
         return self._kept(PeerNode(link, remote.cost, gateway.boot), behind_tor=False)
 
@@ -144,8 +157,8 @@ class Nodes:
     def _dialer(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
             case Ssh():
-                options = tuple(map(os.fsdecode, remote.ssh_options))
                 shell = remote.shell or b"git-annex-shell"
+                options = _options(remote)
                 return SshDialer(self._ssh(), place, uuid, gateway.uuid, options=options, shell=shell)
             case P2PAnnex():
                 return self._p2p(gateway, uuid, remote, place)
@@ -188,3 +201,7 @@ class Nodes:
         if self._hosts is None:
             self._hosts = SshHosts(self._reactor, self._environ, connect_s=self._settings().connect)
         return self._hosts
+
+
+def _options(remote: Remote) -> tuple[str, ...]:
+    return tuple(map(os.fsdecode, remote.ssh_options))
