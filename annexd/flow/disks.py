@@ -12,13 +12,10 @@ at once, until the answer is there: that one thread waits for it, and no other.
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import os
-import threading
 import time
 from collections.abc import Coroutine
-from typing import Any, Callable, ParamSpec, Protocol, TypeVar
+from typing import Any, Callable, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -27,6 +24,7 @@ from twisted.python.failure import Failure
 
 from annexd.errors import AnnexdError, Unavailable
 from annexd.flow.mounts import Mount, Mounts
+from annexd.flow.probe import Probe, ThreadedProbe
 from annexd.flow.workers import Pool, ThreadedWorkers, Workers
 
 _log = Logger()
@@ -37,8 +35,6 @@ T = TypeVar("T")
 _FEW = 4
 """Threads of either kind for a file system that may hang; each costs memory for as long as it does."""
 
-_BLOCK = 4096
-
 
 _PARTING_S, _HUNG_PARTING_S = 5.0, 0.1
 """For what is under way there when the daemon stops."""
@@ -46,15 +42,6 @@ _PARTING_S, _HUNG_PARTING_S = 5.0, 0.1
 
 class Hung(Unavailable):
     """A file system does not answer, and whoever waits for it is told to go on without it."""
-
-
-class Probe(Protocol):
-    def __call__(self, point: bytes, file: bytes, answered: Callable[[], None]) -> None:
-        """
-        Ask the file system that is mounted at ``point`` what no cache can
-        answer; ``file`` may be a file there.  ``answered`` is called in the
-        reactor's thread, whenever that may be.
-        """
 
 
 class Disk:
@@ -320,36 +307,6 @@ class Sight:
         """As `os.path.realpath`; on other disks that may hang, symlinks are taken for what is there."""
         mount, real = self._disks.mounts.behind(path)
         return os.path.realpath(real) if mount.device == self._device and not mount.plain else real
-
-
-class ThreadedProbe:
-    """Each in a thread of its own, which nobody waits for."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-
-    def __call__(self, point: bytes, file: bytes, answered: Callable[[], None]) -> None:
-        def ask() -> None:
-            touch(point, file)
-            self._reactor.callFromThread(answered)
-
-        threading.Thread(target=ask, name="probe", daemon=True).start()
-
-
-def touch(point: bytes, file: bytes) -> None:
-    """
-    Wait for an answer of a file system, whatever it is: by what servers are
-    always asked for, and by reading from the disk what may be in memory.
-    """
-    with contextlib.suppress(OSError):
-        os.statvfs(point)
-    with contextlib.suppress(OSError):  # not there, or there is no such reading
-        fd = os.open(file, os.O_RDONLY | os.O_DIRECT | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            with mmap.mmap(-1, _BLOCK) as page:  # it wants memory that begins at a page
-                os.preadv(fd, [page], 0)
-        finally:
-            os.close(fd)
 
 
 class _WatchedPool:

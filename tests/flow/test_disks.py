@@ -11,8 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.flow.disks import Disk, Disks, Hung, Sight, ThreadedProbe
+from annexd.flow.disks import Disk, Disks, Hung, Sight
 from annexd.flow.mounts import Mount, Mounts
+from annexd.flow.probe import ThreadedProbe
 from tests.flow.test_mounts import table
 
 ROOT = Mount(b"/", b"8:1", b"ext4")
