@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Callable, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -298,6 +298,10 @@ class Sight:
     def __init__(self, disks: Disks, device: bytes) -> None:
         self._disks = disks
         self._device = device
+
+    def has(self, paths: Iterable[bytes]) -> bool:
+        """Whether all are there, symlinks followed."""
+        return all(self._disks.mounts.behind(path)[0].device == self._device for path in paths)
 
     def near(self, path: bytes) -> bool:
         mount, _ = self._disks.mounts.behind(path)

@@ -41,6 +41,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Wide(Sight, Protocol):
+    """See `annexd.flow.disks.Sight`."""
+
+    def has(self, paths: Sequence[bytes]) -> bool: ...
+
+
 class Disk(Protocol):
     """See `annexd.flow.disks.Disk`."""
 
@@ -57,7 +63,7 @@ class Disk(Protocol):
     def plain(self) -> bool: ...
 
     @property
-    def sight(self) -> Sight: ...
+    def sight(self) -> Wide: ...
 
     async def patiently(
         self,
@@ -194,13 +200,21 @@ class Directory(Generic[R]):
             places = await self._pool.run(candidates, path, home)
         else:
             places = candidates(path, home)
-        asked: list[Disk] = []
-        for place in places:
-            disk = await self._disks.of(place)
-            if disk not in asked:
-                asked.append(disk)
+        disk = self._disks.at(places[0])
+
+        def look() -> Place | None:
+            """`None`: some of them are elsewhere."""
+            return among.locate(path, home, disk.sight) if disk.sight.has(places) else None
+
+        place = await disk.patiently(disk.disk.run(look)) if disk.plain else None
+        return place or await self._locate_elsewhere(among, path, home, places)
+
+    async def _locate_elsewhere(
+        self, among: Map, path: bytes, home: bytes | None, places: Sequence[bytes]
+    ) -> Place:
+        """The same where it is on a disk that may hang, or there are several: each is asked by itself."""
         refused: Refused | None = None
-        for disk in asked:
+        for disk in {await self._disks.of(place): None for place in places}:
             try:
                 return await disk.patiently(disk.disk.run(among.locate, path, home, disk.sight))
             except Refused as error:
