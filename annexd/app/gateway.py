@@ -24,7 +24,8 @@ from annexd.app.plan import Current
 from annexd.app.ports import Change
 from annexd.app.sockets import Claim
 from annexd.errors import AnnexdError, ConfigError
-from annexd.flow.disks import Disks, Hung
+from annexd.flow.disk import Hung
+from annexd.flow.disks import Disks
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
 from annexd.transports.handoff import Door, listen, own_uids

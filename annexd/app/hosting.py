@@ -19,7 +19,7 @@ from annexd.app.admin import Sessions
 from annexd.app.logs import clean
 from annexd.app.plan import Current
 from annexd.errors import Denied, FramingError, PeerLost, Refused
-from annexd.flow.disks import Hung
+from annexd.flow.disk import Hung
 from annexd.flow.signal import first_of
 from annexd.protocol.codec import encode
 from annexd.protocol.messages import Changed, Error

@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredLock
 
 from annexd.app.on_disk import PatientLease, PatientReader, PatientWriter
 from annexd.errors import Refused, Unavailable
-from annexd.flow.disks import Hung
+from annexd.flow.disk import Hung
 from annexd.node import Condition, Health
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository

@@ -18,7 +18,7 @@ class Patience(Protocol):
         give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
         anyway: bool = False,
     ) -> T:
-        """See `annexd.flow.disks.Disk.patiently`; raises `Unavailable` when the disk does not answer."""
+        """See `annexd.flow.disk.Disk.patiently`; raises `Unavailable` when the disk does not answer."""
 
 
 class PatientLease:

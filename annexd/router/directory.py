@@ -48,7 +48,7 @@ class Wide(Sight, Protocol):
 
 
 class Disk(Protocol):
-    """See `annexd.flow.disks.Disk`."""
+    """See `annexd.flow.disk.Disk`."""
 
     @property
     def disk(self) -> Pool: ...

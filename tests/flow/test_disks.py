@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.flow.disks import Disk, Disks, Hung, Sight
+from annexd.flow.disk import Disk, Hung
+from annexd.flow.disks import Disks, Sight
 from annexd.flow.mounts import Mount, Mounts
 from annexd.flow.probe import ThreadedProbe
 from tests.flow.test_mounts import table

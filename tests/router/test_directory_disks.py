@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import Refused
-from annexd.flow.disks import Disks, Hung
+from annexd.flow.disk import Hung
+from annexd.flow.disks import Disks
 from annexd.flow.mounts import ROOT, Mount, Mounts
 from annexd.flow.workers import InlineWorkers
 from annexd.router.directory import Directory

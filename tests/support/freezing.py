@@ -7,7 +7,8 @@ from typing import Any, Callable
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from annexd.flow.disks import Disk, Disks, Sight
+from annexd.flow.disk import Disk
+from annexd.flow.disks import Disks, Sight
 from annexd.flow.mounts import Mount, Mounts
 
 DEADLINE = 10.0
