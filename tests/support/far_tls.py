@@ -26,13 +26,19 @@ from tests.support.store_contract import CONTENT, key_of
 from tests.support.tls_scenes import TlsScene
 
 CALLER = Caller(b"client", "alice")
-PATIENCE = Patience(connect=3, answer=3, stall=3, idle=30)
+PATIENCE = Patience(connect=20, answer=20, stall=20, idle=30)
+DEADLINE_S = 4.0
+"""Where it is waited for."""
+
+AT_ONCE_S = 3.0
+"""Without waiting for a deadline, on a busy machine."""
 
 
 class OverTls(TlsScene, TestCase):
     """``node`` is the served repository."""
 
-    timeout = 60
+    patience = PATIENCE
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -57,7 +63,7 @@ class OverTls(TlsScene, TestCase):
         return TlsDialer(self.reactor, address, context, given(Auth(b"gateway", secret.encode())))
 
     def new_node(self, dialer: Dialer, uuid: bytes | None = None) -> PeerNode:
-        link = Link("far", uuid or self.uuid, dialer, self.reactor, patience=PATIENCE)
+        link = Link("far", uuid or self.uuid, dialer, self.reactor, patience=self.patience)
         self.nodes.append(PeerNode(link, 200.0, boot_seconds))
         return self.nodes[-1]
 
@@ -86,7 +92,7 @@ class OverTls(TlsScene, TestCase):
         self.fail("Unavailable expected")
 
     async def comes_back(self) -> None:
-        for _ in range(500):
+        for _ in range(1500):
             try:
                 await self.ask()
                 return
