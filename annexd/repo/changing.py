@@ -116,7 +116,8 @@ class Changing:
         if parts.settings.needs_git_annex_to_remove:
             return await self._remove_by_git_annex(parts, key, before)
         try:
-            outcome = await self.ledger.run(self._remove, parts, key, before)
+            # Who calls it off must be able to say what has become of it.
+            outcome = await self.ledger.attempt(self._remove, parts, key, before)
         finally:
             self.sweeper.start()
         if outcome is None:
@@ -158,7 +159,7 @@ class Changing:
     async def _remove_by_git_annex(self, parts: Parts, key: Key, before: int | None) -> Outcome:
         """With git-annex the content goes first, so one that was stopped may not have come to the log."""
         try:
-            return await self.workers.bulk.run(self._drop, parts, key, before)
+            return await self.workers.bulk.attempt(self._drop, parts, key, before)
         except (CancelledError, Refused):
             await self.ledger.run_anyway(self._record_if_gone, parts, key)
             raise

@@ -8,7 +8,7 @@ from typing import Callable
 
 from twisted.internet.defer import Deferred
 
-from annexd.flow.body import NoDigest, Sink
+from annexd.flow.body import CarriedSink, NoDigest, Sink
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo.disks import refusing, sentence
@@ -57,7 +57,7 @@ class LocalWriter:
         self._hashing = checker.means is Means.HASH and parts.settings.verify and not upload.offset
         digest = checker.digest if self._hashing else NoDigest()
         self._sink = PartialSink(self.gated, upload, digest)
-        self.sink: Sink = self._sink
+        self.sink: Sink = self._sink if parts.is_local else CarriedSink(self._sink)
         if upload.offset and checker.means is Means.HASH and parts.settings.verify:
             self._catch_up()
 

@@ -88,6 +88,7 @@ class Repository:
         program: bytes | None = None,
         open_watch: OpenWatch = no_watch,
         clocks: Clocks = _DEFAULT_CLOCKS,
+        make_git: Callable[[bytes], Git] = Git,
     ) -> Repository:
         """
         Open the repository whose git directory is ``git_dir``.  One that
@@ -96,9 +97,10 @@ class Repository:
 
         With ``fsync``, what has been acknowledged survives a power failure.
         ``program`` is the git-annex for what is left to it, ``open_watch``
-        makes the watches on references (without it they are polled).
+        makes the watches on references (without it they are polled), and
+        ``make_git`` what reads the git side, see `annexd.repo.git_apart`.
         """
-        git = Git(git_dir)
+        git = make_git(git_dir)
 
         def read() -> tuple[Parts, bytes | None]:
             work_tree = git.work_tree

@@ -85,3 +85,10 @@ class _GatedPool:
                 return function(*args, **kwargs)
 
         return await self._pool.run(gated)
+
+    async def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def gated() -> T:
+            with self._gate:
+                return function(*args, **kwargs)
+
+        return await self._pool.attempt(gated)

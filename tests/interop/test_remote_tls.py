@@ -13,7 +13,7 @@ from annexd.remotes.helper import HelperDialer
 from annexd.remotes.url import P2PAnnex
 from annexd.sessions.deadlines import Patience
 from annexd.store import Outcome
-from tests.support.far_tls import AT_ONCE_S, CALLER, DEADLINE_S, OverTls
+from tests.support.far_tls import AT_ONCE_S, CALLER, DEADLINE_S, OverTls, given
 from tests.support.programs import annexd_program, path_with
 from tests.support.store_contract import get, key_of, put
 
@@ -24,7 +24,7 @@ class ThroughTheHelper(OverTls):
     def dialer(self) -> Dialer:
         environ = {**self.host.env, "PATH": path_with(annexd_program("annexd").parent)}
         place = P2PAnnex("annexd", str(self.far_address()))
-        return HelperDialer(self.reactor, place, Auth(b"gateway", self.secret.encode()), environ)
+        return HelperDialer(self.reactor, place, given(Auth(b"gateway", self.secret.encode())), environ)
 
     async def test_in_and_out(self) -> None:
         store = self.node.store(CALLER)
@@ -37,7 +37,7 @@ class ThroughTheHelper(OverTls):
         await self.assert_unavailable(None, "nothing listens on port")
 
     async def test_a_network_that_nobody_knows(self) -> None:
-        dialer = HelperDialer(self.reactor, P2PAnnex("nowhere", "x"), Auth(b"", b""), self.host.env)
+        dialer = HelperDialer(self.reactor, P2PAnnex("nowhere", "x"), given(Auth(b"", b"")), self.host.env)
         await self.assert_unavailable(self.new_node(dialer), "git-annex-p2p-nowhere is not installed")
 
 

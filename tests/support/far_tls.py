@@ -14,7 +14,7 @@ from annexd.app.certificates import own_fingerprint
 from annexd.client.p2p_address import Address
 from annexd.errors import Unavailable
 from annexd.protocol.messages import Auth
-from annexd.remotes.dialing import Dialer
+from annexd.remotes.dialing import Dialer, GetAuth
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
 from annexd.remotes.tls import TlsDialer, trust
@@ -60,7 +60,7 @@ class OverTls(TlsScene, TestCase):
         async def context() -> ssl.SSLContext:
             return trust(address)
 
-        return TlsDialer(self.reactor, address, context, Auth(b"gateway", secret.encode()))
+        return TlsDialer(self.reactor, address, context, given(Auth(b"gateway", secret.encode())))
 
     def new_node(self, dialer: Dialer, uuid: bytes | None = None) -> PeerNode:
         link = Link("far", uuid or self.uuid, dialer, self.reactor, patience=self.patience)
@@ -106,3 +106,12 @@ def _is_helper(pid: int) -> bool:
         return running(pid) and b"git-annex-p2p-" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def given(auth: Auth) -> GetAuth:
+    """A token that is always the same."""
+
+    async def get() -> Auth:
+        return auth
+
+    return get
