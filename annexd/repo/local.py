@@ -162,7 +162,7 @@ class Repository:
         self.ledger.branch = parts.branch
         if before is not parts:
             with refusing():
-                await self.workers.disk.run(before.transfers.close)
+                await self.workers.disk.run(before.transfers.standing.close)
 
     def _parts_now(self) -> Parts:
         if config_stamp(self.git) == self.parts.stamp:
@@ -199,6 +199,10 @@ class Repository:
         """Commit the journal now, and leave nothing behind that is to be tidied up."""
         await self.sweeper.done()
         await self.ledger.flush()
+        standing = self.parts.transfers.standing
+        if standing.any_idle:
+            with refusing():
+                await self.workers.disk.run(standing.tidy)
 
     async def settle(self) -> None:
         """`flush`, for those who have nobody to tell what goes wrong: the journal keeps it."""
@@ -213,7 +217,7 @@ class Repository:
         await self.ledger.run(self._close)
 
     def _close(self) -> None:
-        self.parts.transfers.close()
+        self.parts.transfers.standing.close()
         self.git.close()
         if self.parts.pointers is not None:
             self.parts.pointers.close()

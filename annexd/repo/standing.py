@@ -8,18 +8,20 @@ file that is made after it was removed; giving a file one more name does not.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
 import threading
 
 from annexd.repo.layout import Layout
-from annexd.repo.locks import set_lock
+from annexd.repo.locks import set_lock, try_lock
 from annexd.repo.modes import Modes
 
 _MOST_IDLE = 16
 """Of these, each an open file; more only while there are more transfers at once."""
 
+_BEGIN, _END = b"annexd.", b".lck"
 _SERIAL = itertools.count()
 
 
@@ -57,12 +59,9 @@ class Standing:
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(self._home)
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
+        os.close(fd)
 
 
 class StandingLocks:
@@ -111,7 +110,7 @@ class StandingLocks:
         return None
 
     def _create(self) -> tuple[bytes, int]:
-        path = os.path.join(self._layout.othertmp, b"annexd.%d.%d.lck" % (os.getpid(), next(_SERIAL)))
+        path = os.path.join(self._layout.othertmp, b"%b%d.%d%b" % (_BEGIN, os.getpid(), next(_SERIAL), _END))
         return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def take_back(self, standing: Standing) -> None:
@@ -123,10 +122,35 @@ class StandingLocks:
                     return
         standing.end()
 
+    @property
+    def any_idle(self) -> bool:
+        return bool(self._idle)
+
+    def tidy(self) -> None:
+        """Nobody needs one at the moment."""
+        with self._mutex:
+            idle, self._idle = self._idle, []
+        for standing in idle:
+            standing.end()
+
     def close(self) -> None:
         """Those that are lent still come back, and are not kept then."""
         with self._mutex:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for standing in idle:
-            standing.end()
+        self.tidy()
+
+
+def clear(layout: Layout) -> None:
+    """Remove those of processes that were killed.  Raises `OSError`."""
+    try:
+        names = os.listdir(layout.othertmp)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(_BEGIN) and name.endswith(_END):
+            path = os.path.join(layout.othertmp, name)
+            with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+                held = try_lock(path, exclusive=True, flags=os.O_RDWR)
+                if held is not None:
+                    os.unlink(path)
+                    held.release()

@@ -64,11 +64,7 @@ class Transfers:
         self._layout = layout
         self._modes = modes
         self._now = now
-        self._standing = StandingLocks(layout, modes)
-
-    def close(self) -> None:
-        """Transfers that are under way go on, and others may still begin."""
-        self._standing.close()
+        self.standing = StandingLocks(layout, modes)
 
     def upload(self, uuid: bytes, key: Key, file: bytes) -> Transfer:
         """From here to ``uuid``."""
@@ -119,7 +115,7 @@ class Transfers:
 
     def _lock(self, path: bytes) -> _Lock | None:
         """The directories stay when a transfer is over, so that they are rarely missing."""
-        standing = self._standing.lend(path)
+        standing = self.standing.lend(path)
         if standing is not None:
             return standing
         try:

@@ -11,7 +11,7 @@ from annexd.repo.layout import Layout
 from annexd.repo.locks import try_lock
 from annexd.repo.modes import Modes
 from annexd.repo.settings import Settings
-from annexd.repo.standing import Standing, StandingLocks
+from annexd.repo.standing import Standing, StandingLocks, clear
 
 
 class StandingTests(SynchronousTestCase):
@@ -22,7 +22,8 @@ class StandingTests(SynchronousTestCase):
         self.path = os.path.join(self.annex, b"lck.KEY")
         self.othertmp = os.path.join(self.annex, b"othertmp")
         self.files_before = len(os.listdir("/proc/self/fd"))
-        self.locks = StandingLocks(Layout(self.git_dir, Settings()), Modes("group"))
+        self.layout = Layout(self.git_dir, Settings())
+        self.locks = StandingLocks(self.layout, Modes("group"))
         self.addCleanup(self.assert_closed)
 
     def assert_closed(self) -> None:
@@ -92,6 +93,21 @@ class StandingTests(SynchronousTestCase):
         self.locks.close()
         self.give_back(standing)
         self.assertEqual(os.listdir(self.othertmp), [])
+
+    def test_those_of_the_dead_are_cleared_away(self) -> None:
+        living = self.lend()
+        os.mkdir(os.path.join(self.othertmp, b"annexd.1.1.lck"))
+        for name in (b"annexd.1.2.lck", b"somebody.lck"):
+            with open(os.path.join(self.othertmp, name), "wb"):
+                pass
+        clear(self.layout)
+        self.assertNotIn(b"annexd.1.2.lck", os.listdir(self.othertmp))
+        self.assertEqual(len(os.listdir(self.othertmp)), 3)
+        self.give_back(living)
+        self.locks.tidy()
+        self.assertEqual(set(os.listdir(self.othertmp)), {b"annexd.1.1.lck", b"somebody.lck"})
+        shutil.rmtree(self.othertmp)
+        clear(self.layout)
 
     def test_where_the_lock_would_be_there_is_no_directory(self) -> None:
         self.assertIsNone(self.locks.lend(os.path.join(self.annex, b"none", b"lck.KEY")))

@@ -34,7 +34,7 @@ class TransferTests(SynchronousTestCase):
 
     def make(self, modes: Modes) -> Transfers:
         transfers = Transfers(Layout(self.git_dir, Settings()), modes, lambda: 1795360000_123456789)
-        self.addCleanup(transfers.close)
+        self.addCleanup(transfers.standing.close)
         return transfers
 
     def read(self, path: bytes) -> bytes:
