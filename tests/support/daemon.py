@@ -109,13 +109,16 @@ class Daemon:
 
     def status(self) -> Any:
         """What ``annexd status --json`` prints."""
-        return json.loads(self.prints("status", "--json"))
-
-    def prints(self, *words: object) -> bytes:
-        """What ``annexd`` prints that is asked something about this daemon."""
-        return run(
-            annexd_program("annexd"), *words, "--socket", self.socket, cwd=self.directory, env=self.env
+        said = run(
+            annexd_program("annexd"),
+            "status",
+            "--socket",
+            self.socket,
+            "--json",
+            cwd=self.directory,
+            env=self.env,
         )
+        return json.loads(said)
 
     def resident_bytes(self) -> int:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
