@@ -45,10 +45,12 @@ class Changing:
 
     # --- adding --------------------------------------------------------------
 
-    def check_adding(self, parts: Parts, means: Means) -> None:
-        """Refuse now what would be impossible later; for a thread."""
+    def check_adding(self, parts: Parts, means: Means) -> bool:
+        """Refuse now what would be impossible later; for a thread.  Is it we who add it?"""
         if _only_git_annex_adds(parts, means):
             self.git_annex.check("store content in this repository")
+            return False
+        return True
 
     async def add(self, writer: LocalWriter) -> None:
         """Put complete content, verified as far as we can, into place, and say so in the location log."""
@@ -69,6 +71,7 @@ class Changing:
 
     def _place(self, writer: LocalWriter) -> bool:
         """For a thread; `False` when that is for git-annex to do."""
+        writer.arrive()
         if self._has_unlocked_files(writer.parts, writer.key):
             return False
         with _or_taken_back(writer):
@@ -80,11 +83,13 @@ class Changing:
             placed = self._place(writer)
             if placed:
                 self._record(writer)
+                writer.finish()
             return placed
 
     def _record_or_undo(self, writer: LocalWriter) -> None:
         with writer.gate:
             self._record(writer)
+            writer.finish()
 
     def _record(self, writer: LocalWriter) -> None:
         """What the location log does not know of might as well not be here."""

@@ -59,6 +59,11 @@ class Gate:
             self._inside -= 1
             self._changed.notify_all()
 
+    def shut(self) -> None:
+        """For whoever is inside: nobody else comes in any more."""
+        with self._changed:
+            self._closed = True
+
     def close(self) -> None:
         """For a thread.  Only work that runs already is waited for, never work that waits for a thread."""
         with self._changed:

@@ -16,6 +16,7 @@ from annexd.flow.body import FileSink, FileSource
 from annexd.flow.workers import InlineWorkers
 from annexd.node import Health
 from annexd.repo.local import Repository
+from annexd.repo.transfer import BRIEF
 from annexd.router.directory import Directory
 from annexd.router.places import Place, Served
 from annexd.store import Caller, Store
@@ -161,17 +162,24 @@ class OnADiskThatHangs(SynchronousTestCase):
         self.assertEqual(list(self.made.directory.opened().values()), [0])
 
     def test_in_the_middle_of_an_upload(self) -> None:
-        writer = self.does(self.store.write(self.key, b""))
-        self.assertEqual(isinstance(writer.sink, FileSink), self.disk.plain)
-        writer.announce(len(CONTENT))
-        self.does(writer.sink.write(CONTENT))
+        self.upload(bytes(BRIEF + 1), by_threads=self.disk.plain)
+
+    def test_in_the_middle_of_a_brief_upload(self) -> None:
+        self.upload(bytes(BRIEF), by_threads=False)
+
+    def upload(self, content: bytes, by_threads: bool) -> None:
+        key = key_of(content)
+        writer = self.does(self.store.write(key, b""))
+        self.assertEqual(isinstance(writer.sink, FileSink), by_threads)
+        writer.announce(len(content))
+        self.does(writer.sink.write(content))
         self.disk.freeze()
         committing = self.start(writer.commit(True))
         self.disk.pass_deadline()
         self.hangs(committing)
         self.hangs(self.start(writer.close()))
         self.disk.thaw()
-        self.assertTrue(self.does(self.store.write(self.key, b"")))
+        self.assertTrue(self.does(self.store.write(key, b"")))
 
     def test_in_the_middle_of_a_download(self) -> None:
         self.does(put(self.store, self.key, CONTENT))
