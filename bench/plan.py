@@ -26,6 +26,9 @@ class Plan:
     cluster_sessions: int
     mesh_gateways: int
     mesh_rounds: int
+    tor_bytes: int
+    tor_rounds: int
+    """0: a Tor network takes half a minute to come up."""
     section_seconds: float
     """After this a section is given up, so that nothing can hang."""
 
@@ -33,9 +36,11 @@ class Plan:
     def disk_bytes(self) -> int:
         """
         The source, one object on each of three repositories, the limit's file,
-        one object on each node of two clusters, and slack.
+        one object on each node of two clusters, all that goes through tor, and slack.
         """
-        return 5 * self.large_bytes + 7 * self.cluster_bytes + 300 * MIB
+        return (
+            5 * self.large_bytes + 7 * self.cluster_bytes + 4 * self.tor_rounds * self.tor_bytes + 300 * MIB
+        )
 
 
 FULL = Plan(
@@ -55,6 +60,8 @@ FULL = Plan(
     cluster_sessions=50,
     mesh_gateways=4,
     mesh_rounds=3,
+    tor_bytes=20_000_000,
+    tor_rounds=5,
     section_seconds=420.0,
 )
 
@@ -75,5 +82,7 @@ QUICK = Plan(
     cluster_sessions=3,
     mesh_gateways=2,
     mesh_rounds=1,
+    tor_bytes=200_000,
+    tor_rounds=0,
     section_seconds=30.0,
 )

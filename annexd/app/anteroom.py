@@ -45,6 +45,12 @@ def circuit(address: str) -> int | None:
     )
 
 
+def shown(address: str, nameless: str) -> str:
+    """For people; ``nameless`` is where those come from who have no address."""
+    number = circuit(address)
+    return f"circuit {number}" if number is not None else address or nameless
+
+
 class Visitor(Protocol):
     place: str | None
     """Its `neighbourhood`; `None` where many come from in the name of others."""

@@ -88,6 +88,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     anteroom = Anteroom(lambda: current.config.daemon.max_unauthenticated)
     guessing = Guessing(reactor)
     reception = Reception(host, tokens.admission, anteroom, guessing)
+    ssh = SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state)
 
     async def answer(handoff: Handoff) -> None:
         if handoff.kind == b"shell":
@@ -109,8 +110,11 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             printer=None if log is None else printer(daemon.log_format, daemon.log_level, environ, log),
             listeners=(
                 Network(reactor, current, Certificates(reactor, state), reception),
-                SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state),
-                OnionListener(reactor, current, reception, state, socket),
+                ssh,
+                *(
+                    OnionListener(reactor, current, reception, ssh, state, socket, number)
+                    for number, _ in enumerate(current.config.listen.onions)
+                ),
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
             background=(repairs,),

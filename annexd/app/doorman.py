@@ -9,10 +9,11 @@ from typing import Callable, Protocol
 
 from twisted.logger import Logger
 
-from annexd.app.anteroom import neighbourhood
+from annexd.app.anteroom import neighbourhood, shown
 from annexd.app.audit import AUDIT
 from annexd.app.authorized_keys import Entry
 from annexd.app.guessing import Guessing
+from annexd.app.ssh_callers import NAMELESS
 from annexd.app.ssh_users import Users
 from annexd.errors import Refused
 
@@ -70,7 +71,7 @@ class KeyDoorman:
             "{event} of {principal} from {address}",
             event="login",
             principal=visitor.principal,
-            address=address,
+            address=shown(address, NAMELESS),
             transport=TRANSPORT,
             reason="",
         )
@@ -81,7 +82,7 @@ class KeyDoorman:
             "{event} of {principal} from {address}: {reason}",
             event="login-refused",
             principal=_ODD.sub("?", login.decode("utf-8", "replace"))[:64],
-            address=address,
+            address=shown(address, NAMELESS),
             transport=TRANSPORT,
             reason=reason,
         )

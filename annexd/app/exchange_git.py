@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from annexd.app.running import run
 from annexd.errors import Unavailable
-from annexd.remotes.ssh_session import Session
 
 _GIT_S = 120.0
 _QUIETLY = (b"-q", b"--no-recurse-submodules")
@@ -31,11 +30,24 @@ class RunGit(Protocol):
         """``given``: see `annexd.app.running.run`.  Raises `Unavailable` with what git said."""
 
 
+class GitSession(Protocol):
+    """With git's other half."""
+
+    def give(self) -> tuple[int, int]:
+        """Descriptors to read from and to write to, which are the caller's now.  Raises `Unavailable`."""
+
+    def close(self) -> None:
+        """Calling it again does nothing."""
+
+    async def explain(self) -> str:
+        """Why it has ended, as far as something beside it has said so; empty where nothing has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A session with git's other half, at the end of a remote.  ``url`` is what git would go to."""
+    """To the other end of a remote.  ``url`` is what git would go to."""
 
-    session: Session
+    session: GitSession
     url: bytes
     is_push_url: bool = False
     """There is a url for nothing but pushing, and it is this."""
@@ -111,7 +123,7 @@ class ExchangeGit:
             await self._git((*passage.settings(descriptors, push), *arguments), descriptors)
         except Unavailable as error:
             session.close()
-            said = await session.murmur.explain()
+            said = await session.explain()
             raise Unavailable(f"{error}; {said}" if said else str(error)) from None
         finally:
             session.close()

@@ -82,6 +82,7 @@ class Exchanges:
             self._reactor,
             estate,
             self._nodes.account,
+            self._nodes.links(repository),
             lambda: self._settings().patience,
             config,
             self._environ,

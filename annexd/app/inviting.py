@@ -21,6 +21,13 @@ _LINK = "git annex p2p --link"
 
 
 def invite(options: argparse.Namespace) -> int:
+    if options.tor_ssh:
+        # All that has to do with ssh takes its time to load.
+        from annexd.app.inviting_ssh import invite_ssh
+
+        return invite_ssh(options)
+    if options.key is not None:
+        raise Refused("--key goes with --tor-ssh only")
     installation = found(options)
     place = installation.place(options.repo[0])
     links = _made(installation, options, place, addresses(installation, options))

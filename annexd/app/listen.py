@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from annexd.app import listen_tor, values
+from annexd.app.lines import Where
 from annexd.app.listen_tor import Tor
 from annexd.app.rules import Reading
 from annexd.app.values import Parser
@@ -76,7 +77,9 @@ class Plain:
 class Ssh:
     """One of ``authorized_keys`` and ``users`` is there."""
 
-    address: tuple[Address, ...]
+    address: tuple[Address, ...] = ()
+    """May be empty where peers come by an onion."""
+
     host_key: tuple[str, ...] = ()
     """Files; without any annexd makes a key for itself."""
 
@@ -93,6 +96,12 @@ class Listen:
     plain: Plain | None = None
     ssh: Ssh | None = None
     tor: Tor | None = None
+    more_tor: tuple[Tor, ...] = ()
+    """HiddenServiceDirs beside the first, or beside an onion of annexd's own."""
+
+    @property
+    def onions(self) -> tuple[Tor, ...]:
+        return () if self.tor is None else (self.tor, *self.more_tor)
 
 
 def public_address(tls: Tls) -> Address:
@@ -114,15 +123,50 @@ def listen(reading: Reading, document: object) -> Listen:
         if name not in _SECTIONS:
             reading.wrong(("listen", name), f"unknown key {name!r}; listen has {', '.join(_SECTIONS)}")
             continue
-        keys, make, needed = _SECTIONS[name]
-        values_ = reading.table(("listen", name), given, keys, *needed)
-        if not isinstance(given, dict) or len(values_) < len(given) or not values_.keys() >= set(needed):
-            continue  # it has been said what is wrong
-        try:
-            found[name] = make(values_)
-        except ValueError as error:
-            reading.wrong(("listen", name), f"listen.{name}: {error}")
-    return Listen(**found)
+        if name == "tor" and isinstance(given, list):
+            found |= _onions(reading, given)
+        elif (section := _section(reading, name, ("listen", name), given)) is not None:
+            found[name] = section
+    made = Listen(**found)
+    _check_ssh(reading, document, made)
+    return made
+
+
+def _section(reading: Reading, name: str, where: Where, given: object) -> Any:
+    """`None` where it has been said what is wrong."""
+    keys, make, needed = _SECTIONS[name]
+    found = reading.table(where, given, keys, *needed)
+    if not isinstance(given, dict) or len(found) < len(given) or not found.keys() >= set(needed):
+        return None
+    try:
+        return make(found)
+    except ValueError as error:
+        reading.wrong(where, f"listen.{name}: {error}")
+        return None
+
+
+def _onions(reading: Reading, given: list[object]) -> dict[str, Any]:
+    """[[listen.tor]], several times: at most one of them has the key that is annexd's own."""
+    made = [_section(reading, "tor", ("listen", "tor", number), one) for number, one in enumerate(given)]
+    found: list[Tor] = [tor for tor in made if tor is not None]
+    found.sort(key=lambda tor: tor.hidden_service is not None)
+    if sum(tor.hidden_service is None for tor in found) > 1:
+        reading.wrong(("listen", "tor"), "listen.tor: of several, all but one must be with hidden-service")
+    sockets = [path for tor in found for path in (tor.socket, tor.ssh_socket) if path is not None]
+    if len(set(sockets)) < len(sockets):
+        reading.wrong(("listen", "tor"), "listen.tor: each needs a socket of its own")
+    return {"tor": found[0], "more_tor": tuple(found[1:])} if found else {}
+
+
+def _check_ssh(reading: Reading, document: Mapping[str, Any], made: Listen) -> None:
+    """What is wrong in itself has been told before."""
+    by_onion = any(onion.ssh for onion in made.onions)
+    if by_onion and "ssh" not in document:
+        reading.wrong(("listen", "tor"), "listen.tor: ssh needs [listen.ssh], which says who may come")
+    if made.ssh is None or made.ssh.address or by_onion:
+        return
+    if made.tor is not None or "tor" not in document:
+        reading.wrong(("listen", "ssh"), "listen.ssh needs address, or listen.tor with ssh = true")
 
 
 # --- values ----------------------------------------------------------------------
@@ -247,6 +291,6 @@ _SSH: Mapping[str, Parser] = {
 _SECTIONS: Mapping[str, tuple[Mapping[str, Parser], Callable[[dict[str, Any]], Any], tuple[str, ...]]] = {
     "tls": (_TLS, _tls, ("address",)),
     "plain": (_PLAIN, _plain, ("address",)),
-    "ssh": (_SSH, _ssh, ("address",)),
+    "ssh": (_SSH, _ssh, ()),
     "tor": (listen_tor.KEYS, listen_tor.tor, ()),
 }

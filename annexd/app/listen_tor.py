@@ -16,6 +16,7 @@ from annexd.transports.onion_key import is_onion
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9.]+):([0-9]{1,5})")
 _CLIENT = re.compile(r"(descriptor:x25519:)?([A-Za-z2-7]{52})")
 _PORT = 7001
+SSH_PORT = 22
 LONGEST_PATH = 107
 """sun_path has 108 bytes, one of them for the NUL."""
 
@@ -40,6 +41,10 @@ class Tor:
     circuit_ids: bool = False
     port: int = _PORT
     socket: str | None = None
+    ssh: bool = False
+    """Whether [listen.ssh] is there, too, at the port 22."""
+
+    ssh_socket: str | None = None
     clients: tuple[str, ...] = ()
     proof_of_work: bool = False
     self_check: float | None = None
@@ -123,6 +128,12 @@ def tor(found: dict[str, Any]) -> Tor:
         for name in _NOT_WITH_A_DIRECTORY:
             if name in found:
                 raise ValueError(f"{_spelt(name)} does not go with hidden-service: its tor sees to that")
+        if found.get("ssh") and "ssh_socket" not in found:
+            raise ValueError(f"ssh needs ssh-socket, as in the HiddenServicePort {SSH_PORT} of that tor")
+    if "ssh_socket" in found and not found.get("ssh"):
+        raise ValueError("ssh-socket goes with ssh = true only")
+    if found.get("ssh") and found.get("port") == SSH_PORT:
+        raise ValueError(f"ssh has the port {SSH_PORT}, so another one is needed for all else")
     if "clients" in found and "self_check" in found:
         raise ValueError("self-check does not go with clients: annexd is none of them")
     return Tor(**found)
@@ -143,6 +154,8 @@ KEYS: Mapping[str, Parser] = {
     "circuit-ids": values.boolean,
     "port": values.whole(1, 65535),
     "socket": _socket,
+    "ssh": values.boolean,
+    "ssh-socket": _socket,
     "clients": _clients,
     "proof-of-work": values.boolean,
     "self-check": values.duration(above=0),

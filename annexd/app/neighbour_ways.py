@@ -11,7 +11,8 @@ from typing import Any, Callable
 from twisted.internet.defer import Deferred, TimeoutError
 
 from annexd.app.estate import Estate
-from annexd.app.exchange_git import Passage, has_own_ways
+from annexd.app.exchange_git import GitSession, Passage, has_own_ways
+from annexd.app.exchange_links import Linked, opened
 from annexd.app.tidings import Heard
 from annexd.errors import FramingError, PeerLost, Unavailable
 from annexd.protocol.messages import Changed, Unknown
@@ -28,6 +29,10 @@ Account = Callable[[Remote, bytes], tuple[SshAccount, bytes] | None]
 """Where a remote's url leads to by ssh, and the path there; `None` where it leads elsewhere."""
 
 
+Link = Callable[[Remote, bytes], Linked | None]
+"""Where it leads to by the P2P protocol; `None` where it does not.  Raises `Unavailable`."""
+
+
 class NeighbourWays:
     """Of one gateway.  ``config`` and ``environ`` say whether git has ways of its own."""
 
@@ -36,6 +41,7 @@ class NeighbourWays:
         reactor: Any,
         estate: Estate,
         account: Account,
+        link: Link,
         patience: Callable[[], Patience],
         config: Mapping[bytes, bytes],
         environ: Mapping[bytes, bytes],
@@ -43,17 +49,25 @@ class NeighbourWays:
         self._reactor = reactor
         self._estate = estate
         self._account = account
+        self._link = link
         self._patience = patience
         self._own_ways = has_own_ways(environ, config)
 
     async def passage(self, name: str, push: bool) -> Passage | None:
         """See `annexd.app.exchange_git.Passages`."""
         remote = self._remote(name)
-        found = self._account(remote, remote.push_url if push else remote.url)
-        if found is None or self._own_ways:
-            return None
-        account, path = found
-        session = await self._opened(account, git_line(remote.services[push], path))
+        where = remote.push_url if push else remote.url
+        found = self._account(remote, where)
+        if found is not None:
+            if self._own_ways:
+                return None
+            account, path = found
+            session: GitSession = await self._opened(account, git_line(remote.services[push], path))
+        else:
+            linked = self._link(remote, where)
+            if linked is None:
+                return None
+            session = await opened(self._reactor, linked, push)
         url, push_url = remote.written
         return Passage(session, push_url if push and push_url else url, push and bool(push_url))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 from weakref import WeakKeyDictionary
 
+from annexd.app.exchange_links import Linked
 from annexd.app.local_node import LocalNode
 from annexd.app.node_settings import NodeSettings
 from annexd.app.read_only import ReadOnlyNode
@@ -32,6 +33,9 @@ from annexd.router.directory import Directory
 
 TOR_SOCKS = "127.0.0.1:9050"
 """Where git-annex itself looks for tor."""
+
+_OWN = "annexd"
+"""The network of p2p-annex remotes that needs no helper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Nodes:
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
         """The maker for one gateway."""
-        gateway = _Gateway(repository.uuid, repository.git_dir, repository.work_tree, repository.clocks.boot)
+        gateway = _gateway(repository)
 
         def make(remote: Remote, uuid: bytes) -> Node:
             node = self._make(gateway, remote, uuid)
@@ -89,6 +93,25 @@ class Nodes:
         if self._hosts is not None:
             self._hosts.connect_s = settings.connect
 
+    def links(self, repository: Repository) -> Callable[[Remote, bytes], Linked | None]:
+        """See `annexd.app.neighbour_ways.Link`, for one gateway."""
+        gateway = _gateway(repository)
+
+        def link(remote: Remote, url: bytes) -> Linked | None:
+            settings, uuid = self._settings(), remote.uuid
+            place = place_of(url, gateway.work_tree or gateway.git_dir, self._home)
+            if isinstance(place, TorAnnex):
+                return Linked(uuid, self._tor(gateway, remote, uuid, place), settings.tor_patience)
+            if isinstance(place, P2PAnnex) and place.network == _OWN:
+                return Linked(uuid, self._p2p(gateway, uuid, remote, place), settings.patience)
+            return None
+
+        return link
+
+    @property
+    def _home(self) -> bytes:
+        return os.fsencode(self._environ.get("HOME", "/"))
+
     def account(self, remote: Remote, url: bytes) -> tuple[SshAccount, bytes] | None:
         """See `annexd.app.neighbour_ways.Account`: what else goes there shares the nodes' connections."""
         place = place_of(url, b"/", b"/")
@@ -104,8 +127,7 @@ class Nodes:
 
     def _make(self, gateway: _Gateway, remote: Remote, uuid: bytes) -> Node:
         directory = gateway.work_tree or gateway.git_dir
-        home = os.fsencode(self._environ.get("HOME", "/"))
-        place = place_of(remote.url, directory, home)
+        place = place_of(remote.url, directory, self._home)
         try:
             if isinstance(place, Local):
                 node = self._local(remote, uuid, place)
@@ -136,13 +158,11 @@ class Nodes:
         return self._kept(PeerNode(link, remote.cost, gateway.boot), behind_tor=False)
 
     def _behind_tor(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: TorAnnex) -> Node:
-        auth = self._auth(gateway, remote, uuid, place)
         settings = self._settings()
-        isolation = os.fsdecode(gateway.uuid + b" " + uuid)
         link = Link(
             remote.name,
             uuid,
-            TorDialer(self._reactor, place, self._tor_socks, auth, isolation),
+            self._tor(gateway, remote, uuid, place),
             self._reactor,
             patience=settings.tor_patience,
             most=settings.connections,
@@ -153,6 +173,11 @@ class Nodes:
     def _kept(self, node: PeerNode, behind_tor: bool) -> PeerNode:
         self._peers[node] = behind_tor
         return node
+
+    def _tor(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: TorAnnex) -> TorDialer:
+        auth = self._auth(gateway, remote, uuid, place)
+        isolation = os.fsdecode(gateway.uuid + b" " + uuid)
+        return TorDialer(self._reactor, place, self._tor_socks, auth, isolation)
 
     def _dialer(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
@@ -170,7 +195,7 @@ class Nodes:
 
     def _p2p(self, gateway: _Gateway, uuid: bytes, remote: Remote, place: P2PAnnex) -> Dialer:
         auth = self._auth(gateway, remote, uuid, place)
-        if place.network != "annexd":
+        if place.network != _OWN:
             return HelperDialer(self._reactor, place, auth, self._environ, self._helpers)
         try:
             address = parse(place.address)
@@ -201,6 +226,10 @@ class Nodes:
         if self._hosts is None:
             self._hosts = SshHosts(self._reactor, self._environ, connect_s=self._settings().connect)
         return self._hosts
+
+
+def _gateway(repository: Repository) -> _Gateway:
+    return _Gateway(repository.uuid, repository.git_dir, repository.work_tree, repository.clocks.boot)
 
 
 def _options(remote: Remote) -> tuple[str, ...]:

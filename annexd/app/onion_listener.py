@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from annexd.app.listen import FrontEnds, Listen
-from annexd.app.listen_tor import Tor
+from annexd.app.listen_tor import SSH_PORT, Tor
 from annexd.app.onion_places import Places, hostname_of, obstacle, places, tor_for
 from annexd.app.plan import Current
 from annexd.app.ports import Change
 from annexd.app.reception import Entrance, Reception
+from annexd.app.ssh_callers import NAMELESS
 from annexd.app.state import private_directory
 from annexd.app.token_file import moment
 from annexd.errors import ConfigError
@@ -31,24 +33,40 @@ _STEP = 25
 """The log gets one line for so many percent of a bootstrap."""
 
 
+class SshEntrance(Protocol):
+    """See `annexd.app.ssh_listener.SshListener`."""
+
+    def arrived_by_onion(self, sock: socket.socket, announced: bool) -> None: ...
+
+
 class OnionListener:
     """
     A `annexd.app.gateway.Listener`, which never waits for tor.  ``state`` is
     where the daemon keeps keys, ``daemon`` its own socket; what is configured is
-    read at the start only.
+    read at the start only, and of several onions this is the one with ``number``.
     """
 
-    def __init__(self, reactor: Any, current: Current, reception: Reception, state: str, daemon: str) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        current: Current,
+        reception: Reception,
+        ssh: SshEntrance,
+        state: str,
+        daemon: str,
+        number: int = 0,
+    ) -> None:
+        self._number = number
         self._reactor = reactor
         self._current = current
         self._reception = reception
+        self._ssh = ssh
         self._state = state
         self._daemon = daemon
         self._wanted: Tor | None = None
-        self._socket = ""
+        self._sockets: dict[str, Port] = {}
         self._hostname = ""
         self._problem = ""
-        self._port: Port | None = None
         self._tor: Any = None
         self._publication: Publication | None = None
         self._beginning: IDelayedCall | None = None
@@ -57,37 +75,49 @@ class OnionListener:
     @property
     def addresses(self) -> list[str]:
         """With how far it is: that it is somewhere does not mean that anybody can come."""
-        if self._port is None or self._wanted is None:
+        if not self._sockets or self._wanted is None:
             return []
-        name = self._hostname or f"unix:{self._socket}"
-        return [f"tor:{name}:{self._wanted.port} ({self._shown()})"]
+        name = self._hostname or f"unix:{next(iter(self._sockets))}"
+        ssh = f" and {SSH_PORT}" if self._wanted.ssh else ""
+        return [f"tor:{name}:{self._wanted.port}{ssh} ({self._shown()})"]
 
     # --- start ---------------------------------------------------------
 
     def start(self) -> None:
-        wanted = self._current.config.listen.tor
-        if wanted is None:
+        onions = self._current.config.listen.onions
+        if self._number >= len(onions):
             return
+        wanted = onions[self._number]
         where = places(wanted, self._state, self._daemon)
         self._learn_hostname(wanted)
         if wanted.hidden_service is None:
             self._prepare(wanted, where)
-        front_ends = FrontEnds((), wanted.launch is not None or wanted.circuit_ids)
-        entrance = Entrance("tor", lambda: front_ends, nameless="an onion service")
-        sock = bind_unix(where.target, where.mode)
-
-        def arrived(sock: Any, address: Any) -> None:
-            self._reception.arrived(entrance, sock, address)
-
-        self._wanted, self._socket = wanted, where.target
-        self._port = Port(self._reactor, sock, arrived, self._reception.make_room)
-        self._port.start()
+        self._wanted = wanted
+        self._listen(wanted, where)
         closed = obstacle(wanted, where.target)
         if closed is not None:
             _log.warn("tor: nobody may get through to annexd: {closed}", closed=closed)
         if self._publication is not None:
             # Not now: when another listener cannot be had, nothing has begun.
             self._beginning = self._reactor.callLater(0, self._publication.start)
+
+    def _listen(self, wanted: Tor, where: Places) -> None:
+        announced = wanted.launch is not None or wanted.circuit_ids
+        front_ends = FrontEnds((), announced)
+        entrance = Entrance("tor", lambda: front_ends, nameless=NAMELESS)
+
+        def arrived(sock: Any, address: Any) -> None:
+            self._reception.arrived(entrance, sock, address)
+
+        def arrived_for_ssh(sock: Any, address: Any) -> None:
+            self._ssh.arrived_by_onion(sock, announced)
+
+        for path, whom in ((where.target, arrived), (where.ssh, arrived_for_ssh)):
+            if path is not None:
+                sock = bind_unix(path, where.mode)
+                self._sockets[path] = Port(self._reactor, sock, whom, self._reception.make_room)
+        for port in self._sockets.values():
+            port.start()
 
     def _prepare(self, wanted: Tor, where: Places) -> None:
         if wanted.launch is not None:
@@ -166,13 +196,14 @@ class OnionListener:
         """Tor goes on: with it those would be cut off who are inside."""
         if self._beginning is not None and self._beginning.active():
             self._beginning.cancel()
-        port, self._port = self._port, None
-        if port is not None:
+        sockets, self._sockets = self._sockets, {}
+        for path, port in sockets.items():
             port.stop()
             try:
-                os.unlink(self._socket)
+                os.unlink(path)
             except OSError:
                 pass  # somebody has tidied up
+        if sockets:
             self._reception.send_all_away()
 
     async def close(self) -> None:

@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from annexd.app.listen_tor import Tor, checked_path
+from annexd.app.listen_tor import SSH_PORT, Tor, checked_path
 from annexd.app.state import private_directory
 from annexd.errors import ConfigError
 from annexd.transports.onion_key import OnionKey, read_hostname, read_or_make
 
-_SOCKET = "-tor.sock"
+_SOCKET, _SSH_SOCKET = "-tor.sock", "-tor-ssh.sock"
 
 _FOR_ALL = 0o666
 """Tor is another user as a rule; who else comes by it has no more than all the world has."""
@@ -19,7 +19,10 @@ _FOR_ALL = 0o666
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """``target`` is annexd's socket, ``mode`` who may use that, ``key`` the service's directory."""
+    """
+    ``target`` is annexd's socket, ``ssh`` the one of its SSH listener if that is
+    there; ``mode`` is who may use them, ``key`` the service's directory.
+    """
 
     target: str
     mode: int
@@ -27,21 +30,31 @@ class Places:
     tor: str
     """The directory of a tor of annexd's own."""
 
+    ssh: str | None = None
+
+    @property
+    def more(self) -> tuple[tuple[int, str], ...]:
+        """Ports beside the first, and their sockets."""
+        return () if self.ssh is None else ((SSH_PORT, self.ssh),)
+
 
 def places(wanted: Tor, state: str, daemon: str) -> Places:
     """``daemon`` is the socket that has a place already.  Raises `ConfigError`."""
     own = os.path.join(state, "tor")
     usual = os.path.join(own, "annexd") if wanted.launch is not None else daemon.removesuffix(".sock")
-    usual += _SOCKET
-    target = wanted.socket or usual
-    try:
-        checked_path(target)
-    except ValueError as error:
-        raise ConfigError(f"{error}; name another one in listen.tor.socket") from None
+    target = _checked(wanted.socket or usual + _SOCKET, "socket")
+    ssh = _checked(wanted.ssh_socket or usual + _SSH_SOCKET, "ssh-socket") if wanted.ssh else None
     if wanted.launch is not None:
         _check_own(own)
     mode = 0o600 if wanted.launch is not None else _FOR_ALL
-    return Places(target, mode, _key_directory(state), own)
+    return Places(target, mode, _key_directory(state), own, ssh)
+
+
+def _checked(path: str, setting: str) -> str:
+    try:
+        return checked_path(path)
+    except ValueError as error:
+        raise ConfigError(f"{error}; name another one in listen.tor.{setting}") from None
 
 
 def hostname_of(wanted: Tor, state: str) -> str:
@@ -86,7 +99,7 @@ def _running(reactor: Any, wanted: Tor, where: Places) -> Any:
 
     assert wanted.control is not None
     key = read_or_make(where.key)
-    service = Service(key, wanted.port, where.target, wanted.clients, wanted.proof_of_work)
+    service = Service(key, wanted.port, where.target, wanted.clients, wanted.proof_of_work, where.more)
     return RunningTor(
         reactor,
         endpoint(reactor, wanted.control),
@@ -102,7 +115,14 @@ def _own(reactor: Any, wanted: Tor, where: Places) -> Any:
 
     assert wanted.launch is not None
     service = OwnService(
-        where.key, where.tor, where.target, wanted.port, wanted.torrc, wanted.clients, wanted.proof_of_work
+        where.key,
+        where.tor,
+        where.target,
+        wanted.port,
+        wanted.torrc,
+        wanted.clients,
+        wanted.proof_of_work,
+        where.more,
     )
     service.authorize()
     files = OwnFiles(where.tor, service.torrc())

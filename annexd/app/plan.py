@@ -59,7 +59,7 @@ def left_for_a_start(former: Config, latter: Config) -> list[str]:
         for name in NEEDS_A_START
         if getattr(former.daemon, name) != getattr(latter.daemon, name)
     ]
-    if former.listen.tor != latter.listen.tor:
+    if former.listen.onions != latter.listen.onions:
         waiting.append("listen.tor")
     return waiting
 

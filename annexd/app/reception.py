@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.access import CERTIFICATE, Rights
-from annexd.app.anteroom import Anteroom, circuit, neighbourhood, plain_address
+from annexd.app.anteroom import Anteroom, neighbourhood, plain_address, shown
 from annexd.app.audit import AUDIT
 from annexd.app.certificates import Identity
 from annexd.app.guessing import Guessing
@@ -88,10 +88,7 @@ class _Visitor:
 
     @property
     def shown(self) -> str:
-        number = circuit(self.address)
-        if number is not None:
-            return f"circuit {number}"
-        return self.address or self._entrance.nameless
+        return shown(self.address, self._entrance.nameless)
 
     def send_away(self, reason: str) -> None:
         if not self.reason and self.task is not None:

@@ -8,17 +8,19 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from annexd.app.admin import Sessions
-from annexd.app.anteroom import Anteroom, Visitor, neighbourhood, plain_address
+from annexd.app.anteroom import Anteroom, Visitor, neighbourhood, plain_address, shown
 from annexd.app.doorman import KeyDoorman
 from annexd.app.guessing import Guessing
 from annexd.app.listen import Listen, Ssh
 from annexd.app.plan import Current
 from annexd.app.ports import Change, Ports
 from annexd.app.shell import Shell
+from annexd.app.ssh_callers import NAMELESS, Callers
 from annexd.app.ssh_users import OneFile, OneFileEach, Users
 from annexd.app.state import private_directory
 from annexd.errors import ConfigError
@@ -60,6 +62,9 @@ class SshListener:
         self._sessions = sessions
         self._pool = pool
         self._lobby = Lobby(anteroom)
+        self._callers = Callers(
+            reactor, anteroom, lambda: current.deadlines.handshake, lambda *who: self._adopt(*who)
+        )
         self._guessing = guessing
         self._state = state
         self._ports = Ports(reactor, self._lobby.make_room)
@@ -79,7 +84,7 @@ class SshListener:
 
     def prepare(self, wanted: Listen) -> Change:
         settings = wanted.ssh
-        keys = [] if settings is None else self._host_keys(settings)
+        keys = [] if settings is None else host_keys_of(settings, self._state)
         places = () if settings is None else settings.address
         move = self._ports.move({("ssh", address): self._arrived for address in places})
 
@@ -93,11 +98,21 @@ class SshListener:
 
     def _arrived(self, sock: socket.socket, address: Any) -> None:
         with sock:
-            try:
-                self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._server)
-            except OSError as error:
-                # It may have gone again, or there may be no descriptor for the copy.
-                _log.info("{address} was not let in: {error}", address=address[0], error=error.strerror)
+            self._adopt(sock, None)
+
+    def arrived_by_onion(self, sock: socket.socket, announced: bool) -> None:
+        """By a unix socket; ``announced``: tor says first by which circuit, with a PROXY header."""
+        self._callers.arrived(sock, announced)
+
+    def _adopt(self, sock: socket.socket, host: str | None) -> None:
+        """``host`` is for `Server.peer`."""
+        if self._server is None or self._settings is None:
+            return  # it has been taken out of the configuration since
+        try:
+            self._reactor.adoptStreamConnection(sock.fileno(), sock.family, _Arrival(self._server, host))
+        except OSError as error:
+            # It may have gone again, or there may be no descriptor for the copy.
+            _log.info("a connection was not let in: {error}", error=error.strerror)
 
     def _serve(self, settings: Ssh, keys: Sequence[Key]) -> None:
         """Make the server, or have it use these keys for those who come from now on."""
@@ -112,19 +127,6 @@ class SshListener:
             self._server.limits = limits
             if self._settings is None or _files(settings) != _files(self._settings):
                 self._doorman.users = self._users(settings)
-
-    def _host_keys(self, settings: Ssh) -> list[Key]:
-        """Raises `ConfigError`, also where there is no Conch."""
-        keys = given_host_keys(settings)
-        if keys:
-            return keys
-        from annexd.transports.ssh.hostkey import fingerprint, read_or_make
-
-        path = os.path.join(private_directory(self._state), _OWN_KEY)
-        key, is_new = read_or_make(path)
-        if is_new:
-            _log.info("made the host key {path}: {print}", path=path, print=fingerprint(key))
-        return [key]
 
     def _limits(self) -> Limits:
         from annexd.transports.ssh.server import Limits
@@ -168,6 +170,7 @@ class SshListener:
 
     async def stop(self) -> None:
         self._ports.close()
+        self._callers.close()
         if self._server is not None:
             self._server.leave()
 
@@ -195,11 +198,29 @@ class Lobby:
         self.make_room = anteroom.make_room
 
     def whereabouts(self, host: str) -> tuple[str, str]:
+        if not host:
+            return "", NAMELESS
         address = plain_address(host.partition("%")[0])
         return address, neighbourhood(address)
 
+    def shown(self, address: str) -> str:
+        return shown(address, NAMELESS)
+
     def __iter__(self) -> Iterator[Visitor]:
         return iter(self._anteroom)
+
+
+class _Arrival(ServerFactory):
+    """One connection; Twisted asks a factory for what is to have it."""
+
+    noisy = False
+
+    def __init__(self, server: Server, host: str | None) -> None:
+        self._server = server
+        self._host = host
+
+    def buildProtocol(self, addr: object) -> Any:
+        return self._server.peer(self._host)
 
 
 def given_host_keys(settings: Ssh) -> list[Key]:
@@ -210,6 +231,20 @@ def given_host_keys(settings: Ssh) -> list[Key]:
     except ImportError as error:
         raise ConfigError(f"[listen.ssh] needs Conch: pip install 'annexd[server]' ({error})") from None
     return [read(path) for path in settings.host_key]
+
+
+def host_keys_of(settings: Ssh, state: str) -> list[Key]:
+    """Those that are configured, or else one of our own.  Raises `ConfigError`."""
+    keys = given_host_keys(settings)
+    if keys:
+        return keys
+    from annexd.transports.ssh.hostkey import fingerprint, read_or_make
+
+    path = os.path.join(private_directory(state), _OWN_KEY)
+    key, is_new = read_or_make(path)
+    if is_new:
+        _log.info("made the host key {path}: {print}", path=path, print=fingerprint(key))
+    return [key]
 
 
 def _files(settings: Ssh) -> tuple[str | None, str | None]:

@@ -32,6 +32,11 @@ _PUB = ".pub"
 Stamp = tuple[int, ...]
 
 
+def is_login(name: str) -> bool:
+    """Whether a user can have this name where each has a file."""
+    return _LOGIN.fullmatch(name) is not None and not name.endswith(_PUB)
+
+
 class Users(Protocol):
     """Where keys are looked up."""
 
@@ -58,7 +63,7 @@ class OneFileEach:
         self._files: OrderedDict[str, _KeyFile] = OrderedDict()
 
     async def entries(self, login: str) -> Sequence[Entry]:
-        if not _LOGIN.fullmatch(login) or login.endswith(_PUB):
+        if not is_login(login):
             return ()
         path = os.path.join(self._directory, login)
         return [*await self._entries(path, login), *await self._entries(path + _PUB, login)]

@@ -42,7 +42,14 @@ def add_verbs(commands: Commands, add: Callable[..., argparse.ArgumentParser], s
             metavar="ADDRESS",
             help="HOST:PORT[,sha256=HEX], where the configuration does not know",
         )
+        if parser is invite:
+            way.add_argument(
+                "--tor-ssh", action="store_true", help="for ssh through tor, by [listen.tor] with ssh = true"
+            )
         common(parser)
+    invite.add_argument(
+        "--key", metavar="FILE", help="with --tor-ssh: the other side's public key, to be let in from now on"
+    )
     invite.add_argument(
         "--all-nodes",
         action="store_true",

@@ -123,6 +123,9 @@ class Session:
                 close_all(self.give())
             self._part()
 
+    async def explain(self) -> str:
+        return await self.murmur.explain()
+
     def _part(self) -> None:
         ended, self._ended = self._ended, None
         self._control.close()

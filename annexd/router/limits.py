@@ -124,6 +124,16 @@ class Limits:
     def for_answer(self, node: Node) -> float:
         return self.disk if node.is_local else self.answer + self._more(node)
 
+    def for_opening(self, node: Node) -> float:
+        """
+        For an upload to begin at a node that nothing has been heard from yet:
+        all nodes wait for it, so it is given what all are given, and may take
+        its time to be found for the next one.
+        """
+        if node.is_local or node.condition.latency_s is not None:
+            return self.for_answer(node)
+        return self.answer
+
     def for_removal(self, node: Node) -> float:
         return self.disk if node.is_local else self.removal + self._more(node)
 

@@ -100,7 +100,7 @@ class _Opening:
         return [member for member in members if member.way.reaches & targets]
 
     async def _open(self, member: Member) -> None:
-        seconds = self._parts.limits.for_answer(member.node)
+        seconds = self._parts.limits.for_opening(member.node)
         try:
             answer = await self._parts.errands.within(
                 seconds,

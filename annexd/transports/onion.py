@@ -32,6 +32,9 @@ class Told(Protocol):
 
     def lost(self, reason: str) -> None: ...
 
+    def adrift(self, reason: str) -> None:
+        """There is a network, but the service is not at it."""
+
 
 class Control(Protocol):
     """A control connection, open and authenticated."""

@@ -135,6 +135,9 @@ class _Ear:
     def lost(self, reason: str) -> None:
         self.core.feed(self.round, self.machine.lost, reason)
 
+    def adrift(self, reason: str) -> None:
+        self.core.feed(self.round, self.machine.stale, reason)
+
 
 # --- acts ------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from txtorcon.torcontrolprotocol import TorDisconnectError
 from annexd.errors import Unavailable
 from annexd.transports.onion import Told
 from annexd.transports.onion_key import OnionKey
+from annexd.transports.onion_moorings import Moorings
 
 _log = Logger()
 
@@ -35,13 +36,17 @@ _COLLISION = "550"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``target`` is the path of a unix socket; ``clients`` are public x25519 keys in base32."""
+    """
+    ``target`` is the path of a unix socket; ``clients`` are public x25519 keys
+    in base32; ``more`` are further ports with their sockets.
+    """
 
     key: OnionKey
     port: int
     target: str
     clients: tuple[str, ...] = ()
     proof_of_work: bool = False
+    more: tuple[tuple[int, str], ...] = ()
 
     @property
     def command(self) -> str:
@@ -50,7 +55,8 @@ class Service:
             words.append("Flags=V3Auth")
         if self.proof_of_work:
             words.append("PoWDefensesEnabled=1")
-        words.append(f"Port={self.port},unix:{self.target}")
+        for port, target in ((self.port, self.target), *self.more):
+            words.append(f"Port={port},unix:{target}")
         words += [f"ClientAuthV3={client}" for client in self.clients]
         return " ".join(words)
 
@@ -105,22 +111,31 @@ class ControlPort:
         self._hostname = hostname
         self._service = service
         self._added = False
+        self._asked_for = False
         self._uploaded = False
         self._beat: IDelayedCall | None = None
         self._beating: Deferred[None] | None = None
+        self._moorings = Moorings(clock, hostname, self._circuits, self._drifting)
         protocol.when_disconnected().addBoth(self._disconnected)
 
     # --- what the machine asks for -------------------------------------
 
     async def follow(self) -> None:
-        for event, hear in (("HS_DESC", self._descriptor), ("STATUS_CLIENT", self._status)):
+        for event, hear in (
+            ("HS_DESC", self._descriptor),
+            ("STATUS_CLIENT", self._status),
+            ("CIRC", self._moorings.heard),
+        ):
             await self._in_time(self._protocol.add_event_listener(event, hear))
         await self._look()
         self._beat = self._clock.callLater(_BEAT_S, self._begin_beat)
 
     async def publish(self) -> None:
+        again, self._asked_for = self._asked_for, True
         if self._service is None:
-            if self._uploaded and self._told is not None:
+            if again:
+                await self._renew()
+            elif self._uploaded and self._told is not None:
                 self._told.uploaded()  # tor was faster than we
             return
         identity = self._hostname.removesuffix(".onion")
@@ -134,8 +149,27 @@ class ControlPort:
             raise Unavailable(_refused(self._hostname, error)) from None
         self._added = True
 
+    async def _renew(self) -> None:
+        """What tor has from its torrc, taken away and given again, so that it forgets what it tried."""
+        try:
+            lines = (await self._ask("GETCONF HiddenServiceOptions")).splitlines()
+            settings = [line.partition("=") for line in lines if "=" in line]
+            await self._ask("RESETCONF HiddenServiceDir")
+            given = " ".join(f'{name}="{_quoted(value)}"' for name, _, value in settings)
+            await self._ask(f"SETCONF {given}")
+        except TorProtocolError as error:
+            raise Unavailable(f"tor does not take its service again: {error.text}") from None
+
+    async def _circuits(self) -> str:
+        return await self._ask("GETINFO circuit-status")
+
+    def _drifting(self) -> None:
+        if self._told is not None:
+            self._told.adrift("nobody could get to it any more")
+
     def close(self) -> None:
         self._told = None
+        self._moorings.close()
         if self._beat is not None and self._beat.active():
             self._beat.cancel()
         if self._beating is not None:
@@ -150,6 +184,7 @@ class ControlPort:
         if len(words) > 1 and f"{words[1]}.onion" == self._hostname:
             if words[0] == "UPLOADED":
                 self._uploaded = True
+                self._moorings.published()
                 if self._told is not None:
                     self._told.uploaded()
             elif words[0] == "FAILED":
@@ -213,6 +248,10 @@ def progress(said: str) -> int | None:
         if name == "PROGRESS" and value.isdigit():
             return int(value)
     return None
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _late(result: object, seconds: float) -> None:

@@ -44,8 +44,12 @@ class TorProcess(ProcessProtocol):
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         # `--defaults-torrc`: the system's own is for the system's own.
         argv = [path, "--defaults-torrc", os.devnull, "-f", torrc]
+        # Ctrl-C in a terminal is for annexd, which ends it in its turn.
+        setsid = shutil.which("setsid", path=_places())
+        if setsid is not None:
+            argv.insert(0, setsid)
         self._transport: Any = reactor.spawnProcess(
-            self, path, argv, environment, childFDs={0: "w", 1: "r", 2: "r"}
+            self, argv[0], argv, environment, childFDs={0: "w", 1: "r", 2: "r"}
         )
         self._transport.closeStdin()
         self.pid: int | None = self._transport.pid

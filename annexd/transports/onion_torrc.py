@@ -15,7 +15,7 @@ class OwnService:
     """
     ``directory`` is the HiddenServiceDir, ``tor`` where that tor lives;
     ``include`` is a file with more lines, ``clients`` are public x25519 keys in
-    base32.
+    base32, ``more`` are further ports with their sockets.
     """
 
     directory: str
@@ -25,6 +25,7 @@ class OwnService:
     include: str | None = None
     clients: tuple[str, ...] = ()
     proof_of_work: bool = False
+    more: tuple[tuple[int, str], ...] = ()
 
     def torrc(self) -> str:
         lines = []
@@ -39,7 +40,10 @@ class OwnService:
             f"SocksPort unix:{self.tor}/socks",
             "Log notice stdout",
             f"HiddenServiceDir {self.directory}",
-            f"HiddenServicePort {self.port} unix:{self.target}",
+            *(
+                f"HiddenServicePort {port} unix:{target}"
+                for port, target in ((self.port, self.target), *self.more)
+            ),
             "HiddenServiceExportCircuitID haproxy",
         ]
         if self.proof_of_work:

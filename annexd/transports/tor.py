@@ -31,6 +31,7 @@ _TABLE: tuple[tuple[str, Any, str, Any], ...] = (
     ("bootstrapping", Stimuli.progress, "bootstrapping", acts.proceed),
     ("bootstrapping", Stimuli.booted, "publishing", acts.publish),
     ("publishing", Stimuli.uploaded, "published", acts.rejoice),
+    ("publishing", Stimuli.stale, "publishing", acts.publish_anew),
     ("publishing", Stimuli.late, "resting", acts.give_up_publishing),
     ("published", Stimuli.due, "published", acts.dial),
     ("published", Stimuli.answered, "published", acts.take_answer),

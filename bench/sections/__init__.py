@@ -6,7 +6,7 @@ from typing import Callable, Iterator, Mapping
 
 from bench.report import Row
 from bench.scene import Scene
-from bench.sections import check, cluster, large, latency, memory, mesh, ssh, start, tiny, tls
+from bench.sections import check, cluster, large, latency, memory, mesh, ssh, start, tiny, tls, tor
 
 Section = Callable[[Scene], Iterator[Row]]
 
@@ -21,4 +21,5 @@ SECTIONS: Mapping[str, Section] = {
     "tls": tls.rows,
     "cluster": cluster.rows,
     "mesh": mesh.rows,
+    "tor": tor.rows,
 }

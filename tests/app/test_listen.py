@@ -197,4 +197,6 @@ class SshTests(SynchronousTestCase):
         )
 
     def test_it_needs_an_address(self) -> None:
-        self.assert_says('users = "/u"\n', "annexd.toml:1: listen.ssh.address is missing")
+        self.assert_says(
+            'users = "/u"\n', "annexd.toml:1: listen.ssh needs address, or listen.tor with ssh = true"
+        )

@@ -56,6 +56,32 @@ class Good(SynchronousTestCase):
         wanted = Tor(hidden_service="/var/lib/tor/x", socket="/s", port=1, hostname=ONION, circuit_ids=True)
         self.assertEqual(found, wanted)
 
+    def test_ssh(self) -> None:
+        """With a listener for it, which needs no address of its own then."""
+        found = parse('[listen.tor]\nlaunch = "tor"\nssh = true\n[listen.ssh]\nusers = "/u"\n', "f").listen
+        assert found.tor is not None and found.ssh is not None
+        self.assertEqual((found.tor.ssh, found.ssh.address), (True, ()))
+        there = tor_of(
+            'hidden-service = "/h"\nsocket = "/s"\nport = 1\nssh = true\nssh-socket = "/t"\n'
+            '[listen.ssh]\nusers = "/u"'
+        )
+        self.assertEqual(there.ssh_socket, "/t")
+
+    def test_several(self) -> None:
+        """Those of other tors beside an onion of annexd's own, which is the first whatever its place."""
+        other = '[[listen.tor]]\nhidden-service = "/{0}"\nsocket = "/s{0}"\nport = 1\n'
+        own = '[[listen.tor]]\nlaunch = "tor"\n'
+        found = parse(other.format("a") + own + other.format("b"), "f").listen
+        self.assertEqual(found.tor, Tor(launch="tor"))
+        self.assertEqual([tor.hidden_service for tor in found.more_tor], ["/a", "/b"])
+        for text, words in (
+            (own + own, "f:1: listen.tor: of several, all but one must be with hidden-service"),
+            (other.format("a") * 2, "f:1: listen.tor: each needs a socket of its own"),
+            (own + "[[listen.tor]]\nport = 1\n", "f:3: listen.tor: one of control, launch"),
+            (own + "[[listen.tor]]\nx = 1\n", "f:4: listen.tor.x: unknown key"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ConfigError, parse, text, "f")))
+
     def test_changes_wait_for_a_start(self) -> None:
         former, latter = (
             parse(text, "f")
@@ -91,6 +117,10 @@ class Bad(SynchronousTestCase):
                 'hidden-service = "/h"\nsocket = "/s"\nport = 1\nproof-of-work = true',
                 "proof-of-work does not go with hidden-service",
             ),
+            ('launch = "tor"\nssh = true', "ssh needs [listen.ssh]"),
+            ('launch = "tor"\nssh-socket = "/s"', "ssh-socket goes with ssh = true only"),
+            ('launch = "tor"\nssh = true\nport = 22', "ssh has the port 22"),
+            ('hidden-service = "/h"\nsocket = "/s"\nport = 1\nssh = true', "ssh needs ssh-socket"),
             (
                 f'launch = "tor"\nself-check = 60\nclients = ["{CLIENT}"]',
                 "self-check does not go with clients",

@@ -51,6 +51,17 @@ class PlayedTor:
         self.ended = True
 
 
+class PlayedSsh:
+    """Counts who comes."""
+
+    def __init__(self) -> None:
+        self.came: list[bool] = []
+
+    def arrived_by_onion(self, sock: socket.socket, announced: bool) -> None:
+        sock.close()
+        self.came.append(announced)
+
+
 class Case(SynchronousTestCase):
     def setUp(self) -> None:
         scratch = tempfile.TemporaryDirectory()
@@ -59,11 +70,17 @@ class Case(SynchronousTestCase):
         self.state = os.path.join(scratch.name, "state")
         self.reactor = HandReactor()
         self.reception: Any = Reception()
-        self.current: Any = SimpleNamespace(config=SimpleNamespace(listen=SimpleNamespace(tor=None)))
+        self.current: Any = SimpleNamespace(config=SimpleNamespace(listen=Listen()))
         self.tor = PlayedTor()
         self.patch(onion_listener, "tor_for", lambda *_: self.tor)
+        self.ssh = PlayedSsh()
         self.listener = OnionListener(
-            self.reactor, self.current, self.reception, self.state, os.path.join(scratch.name, "annexd.sock")
+            self.reactor,
+            self.current,
+            self.reception,
+            self.ssh,
+            self.state,
+            os.path.join(scratch.name, "annexd.sock"),
         )
         self.addCleanup(self.stop)
 
@@ -73,7 +90,7 @@ class Case(SynchronousTestCase):
 
     def start(self, **wanted: Any) -> str:
         """The path of its socket."""
-        self.current.config.listen.tor = Tor(**wanted)
+        self.current.config.listen = Listen(tor=Tor(**wanted))
         self.listener.start()
         return places(Tor(**wanted), self.state, os.path.join(self.directory, "annexd.sock")).target
 
@@ -94,6 +111,26 @@ class Listeners(Case):
         self.listener.prepare(Listen()).commit()
         self.assertEqual((self.listener.addresses, self.reactor.getReaders()), ([], []))
         self.assertFalse(os.path.exists(self.state))
+
+    def test_ssh(self) -> None:
+        """At a socket of its own; annexd's own tor says by which circuit."""
+        self.start(launch="tor", ssh=True)
+        self.come(os.path.join(self.state, "tor", "annexd-tor-ssh.sock"))
+        self.assertEqual((self.ssh.came, self.reception.came), ([True], []))
+        self.assertIn(".onion:7001 and 22 (", self.shown)
+
+    def test_several(self) -> None:
+        """As where `git annex enable-tor` was run in several repositories."""
+        paths = [os.path.join(self.directory, name) for name in "ab"]
+        tors = [Tor(hidden_service="/h", hostname=ONION, socket=path, port=1) for path in paths]
+        self.current.config.listen = Listen(tor=tors[0], more_tor=(tors[1],))
+        second = OnionListener(self.reactor, self.current, self.reception, self.ssh, self.state, "/d", 1)
+        self.addCleanup(lambda: self.successResultOf(Deferred.fromCoroutine(second.stop())))
+        self.listener.start()
+        second.start()
+        for path in paths:
+            self.come(path)
+        self.assertEqual(len(self.reception.came), 2)
 
     def test_where_it_stands(self) -> None:
         """It is there before tor is."""
@@ -226,15 +263,17 @@ class Listeners(Case):
 
     def test_no_room_for_the_socket(self) -> None:
         self.state = os.path.join(self.directory, "x" * 100)
-        listener = OnionListener(self.reactor, self.current, self.reception, self.state, "/run/annexd.sock")
+        listener = OnionListener(
+            self.reactor, self.current, self.reception, self.ssh, self.state, "/run/annexd.sock"
+        )
         for wanted, words in (
             (Tor(launch="tor"), "107 bytes"),
             (Tor(control="/c"), "107 bytes"),
         ):
-            self.current.config.listen.tor = wanted
+            self.current.config.listen = Listen(tor=wanted)
             if wanted.control:
                 listener = OnionListener(
-                    self.reactor, self.current, self.reception, self.directory, f"/{'x' * 110}"
+                    self.reactor, self.current, self.reception, self.ssh, self.directory, f"/{'x' * 110}"
                 )
             self.assertIn(words, str(self.assertRaises(ConfigError, listener.start)))
         self.assertEqual(self.reactor.getReaders(), [])

@@ -186,7 +186,7 @@ class Seats(Gateway):
     def test_an_onion(self) -> None:
         """It needs a token, and gets its time."""
         node, _, _ = self.node_behind_tor()
-        self.assertEqual((node.allowance.answer, node.allowance.progress), (125, 65))
+        self.assertEqual((node.allowance.answer, node.allowance.progress), (65, 65))
         self.assertEqual((node.condition.health, node.is_local), (Health.UP, False))
         asking = Deferred.fromCoroutine(node.store(Caller(b"", "")).present(KEY))
         self.assertIn("no token for gw.x.onion:7001", str(self.failureResultOf(asking, Unavailable).value))
@@ -207,7 +207,7 @@ class Seats(Gateway):
         self.proxying.reload()
         self.assertEqual((far._link.patience.answer, far._link.patience.stall), (3, 4))
         self.assertEqual((far.allowance, far._link._most), (None, 2))
-        self.assertEqual((onion._link.patience.answer, onion.allowance.answer), (5, 70))
+        self.assertEqual((onion._link.patience.answer, onion.allowance.answer), (5, 65))
 
     def test_behind_an_onion(self) -> None:
         """By an address of its own, as soon as there is one."""

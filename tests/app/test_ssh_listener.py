@@ -142,7 +142,22 @@ class Listening(SynchronousTestCase):
             [(sock, family, factory)] = adopted
             with sock:
                 self.assertEqual((client.getsockname(), socket.AF_INET), (sock.getpeername(), family))
-                self.assertIs(self.listener._server, factory)
+                self.assertIs(self.listener._server, factory.buildProtocol(None).factory)
+
+    def test_by_an_onion(self) -> None:
+        """And nobody any more when it has been taken out of the configuration."""
+        adopted: list[Any] = []
+        self.patch(self.reactor, "adoptStreamConnection", lambda *given: adopted.append(given))
+        self.configure(self.first)
+        self.listener.start()
+        for _ in range(2):
+            near, far = socket.socketpair()
+            with far:
+                self.listener.arrived_by_onion(near, announced=False)
+                self.assertEqual(far.recv(1), b"")  # Twisted has a copy of its own, but not this one here
+            self.config.listen = Listen()
+            self.reload()
+        self.assertEqual([socket.AF_UNIX], [family for _, family, _ in adopted])
 
     def test_a_connection_that_is_gone(self) -> None:
         def adopt(fd: int, family: int, factory: Any) -> None:

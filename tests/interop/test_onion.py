@@ -203,6 +203,7 @@ class OwnTor(OnionScene):
         self.assertEqual(hostname, self.hostname)
 
         left = self.tor
+        self.assertEqual(left, os.getpgid(left))  # Ctrl-C in a terminal is not for it
         self.assertEqual(0, self.daemon.stop())
         self.assertFalse(running(left))
 
@@ -230,32 +231,59 @@ class OwnTor(OnionScene):
         self.assertNotIn("Traceback", self.daemon.said())
 
 
-class HiddenServiceDirectory(OnionScene):
-    """That of a tor which has been told by `git annex enable-tor`."""
+class HiddenServiceDirectories(OnionScene):
+    """Those of a tor which has been told by `git annex enable-tor`, in two repositories."""
 
     def test_git_annex_enable_tor(self) -> None:
-        """The address and the token that git-annex has given out go on to be good."""
-        uuid = self.host.uuid(self.served).decode()
-        place = self.directory / "tor-annex" / f"0_{uuid}"
-        place.mkdir(parents=True)
-        service = self.network.directory / "directory" / f"tor-annex_0_{uuid}"
-        self.start_tor("directory", f"HiddenServiceDir {service}\nHiddenServicePort 41862 unix:{place}/s\n")
-        hostname = (service / "hostname").read_text().strip()
-        creds = self.served / "annex" / "creds"
-        creds.mkdir(exist_ok=True)
-        (creds / "p2paddrs").write_text(f"tor-annex::{hostname}:41862\n")
-        address = self.host.annex(self.served, "p2p", "--gen-addresses").decode().split()[-1]
-        self.serve(f'hidden-service = "{service}"\nsocket = "{place}/s"\nport = 41862')
-        self.assertEqual("another tor publishes it", self.standing)
-        until(lambda: self.links(address), "the service can be reached", REACHED_S)
+        """The addresses and the tokens that git-annex has given out go on to be good."""
+        other = self.host.new("other", bare=True)
+        repositories = {"gw": self.served, "other": other}
+        home = self.network.directory / "directory"
+        services = {name: home / f"tor-annex_0_{self.uuid(path)}" for name, path in repositories.items()}
+        sockets = {
+            name: self.directory / "tor-annex" / f"0_{self.uuid(path)}" for name, path in repositories.items()
+        }
+        torrc = ""
+        for name, service in services.items():
+            sockets[name].mkdir(parents=True)
+            torrc += f"HiddenServiceDir {service}\nHiddenServicePort 41862 unix:{sockets[name]}/s\n"
+        self.start_tor("directory", torrc)
+        addresses = {name: self.address(repositories[name], service) for name, service in services.items()}
+        config = f'[daemon]\nstate-directory = "{self.state}"\n'
+        config += f'[[repository]]\npath = "{self.served}"\ngit-annex-tokens = true\n'
+        config += f'[[repository]]\npath = "{other}"\ngit-annex-tokens = true\n'
+        for name, service in services.items():
+            config += (
+                f'[[listen.tor]]\nhidden-service = "{service}"\nsocket = "{sockets[name]}/s"\nport = 41862\n'
+            )
+        self.config.write_text(config)
+        self.daemon.start()
+        said = [text for text in self.daemon.status()["listeners"] if text.startswith("tor:")]
+        self.assertEqual([text.partition(" ")[2] for text in said], ["(another tor publishes it)"] * 2)
         self.add_file("small", b"small\n")
-        self.annex("copy", "--to", "gw", "small")
-        self.assertTrue(re.search(rf"tor:{hostname}:41862", str(self.daemon.status()["listeners"])))
-        self.assertIn(hostname, self.invite("bob"))
+        for name, address in addresses.items():
+            until(
+                lambda name=name, address=address: self.links(name, address),
+                f"{name} can be reached",
+                REACHED_S,
+            )
+            self.annex("copy", "--to", name, "small")
+            self.assertEqual(len(objects(repositories[name])), 1)
+        self.assertIn((services["gw"] / "hostname").read_text().strip(), self.invite("bob"))
 
-    def links(self, address: str) -> bool:
+    def uuid(self, repository: Path) -> str:
+        return self.host.uuid(repository).decode()
+
+    def address(self, repository: Path, service: Path) -> str:
+        """With a token, as git-annex gives it out."""
+        creds = repository / "annex" / "creds"
+        creds.mkdir(exist_ok=True)
+        (creds / "p2paddrs").write_text(f"tor-annex::{(service / 'hostname').read_text().strip()}:41862\n")
+        return self.host.annex(repository, "p2p", "--gen-addresses").decode().split()[-1]
+
+    def links(self, name: str, address: str) -> bool:
         done = subprocess.run(
-            [*self.client.prefix, "git-annex", "p2p", "--link", "--name", "gw"],
+            [*self.client.prefix, "git-annex", "p2p", "--link", "--name", name],
             input=address.encode() + b"\n",
             cwd=self.work,
             env=self.client.env,

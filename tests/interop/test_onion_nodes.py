@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+from tests.support.annex import Machine
 from tests.support.behind_tokens import SECONDS, BehindTokens
 from tests.support.gateways import CLUSTER, Cluster
 from tests.support.onion_nodes import Onion
 from tests.support.onion_scene import OnionScene
 from tests.support.processes import run, run_code, start, stop_group, until
-from tests.support.programs import NEWEST, annexd_program, git_annex_bin
+from tests.support.programs import CHECKOUT, NEWEST, annexd_program, git_annex_bin, program
 
 _TOR_S = 10
 """For a node behind tor, in these tests."""
@@ -51,7 +54,7 @@ class Scene(OnionScene, BehindTokens):
         until(linked, f"{name} is linked", SECONDS)
 
 
-class FarNode(Scene):
+class FarNodeScene(Scene):
     """A cluster of a node on the gateway's disk, and one that is an onion."""
 
     def setUp(self) -> None:
@@ -74,6 +77,8 @@ class FarNode(Scene):
         )
         super().serve(f"{listen}\n{nodes}")
 
+
+class FarNode(FarNodeScene):
     def test_in_and_out(self) -> None:
         """By the printed lines; then without the node, whose tor is killed."""
         lines = self.addresses()
@@ -143,6 +148,73 @@ class StockFarNode(Scene):
         return address
 
 
+class Ssh(Scene):
+    """The SSH listener at the onion's port 22: git-annex sees by itself what is behind the gateway."""
+
+    def test_nodes_and_cluster(self) -> None:
+        self.cluster.add_node("n1")
+        self.cluster.add_node("n2")
+        self.cluster.make()
+        torrc = self.directory / "torrc"
+        torrc.write_text(self.network.common)
+        keys = self.directory / "keys"
+        keys.mkdir()
+        own = f'launch = "tor"\ntorrc = "{torrc}"\nssh = true\n[listen.ssh]\nusers = "{keys}"'
+        self.serve(own)
+        self.await_published()
+        ssh_config = self.directory / "ssh_config"
+        client = Machine(self.directory / "other", ssh_config=ssh_config)
+        client.prefix = self.client.prefix
+        key = self.directory / "key"
+        keygen = program("ssh-keygen", "openssh-client")
+        run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", key, cwd=self.directory, env=self.host.env)
+        said = self.annexd(
+            *("invite", "carol", "--tor-ssh", "--mode", "read-write"),
+            *("--key", f"{key}.pub", "--repo", str(self.served)),
+        )
+        self.configure_ssh(client, ssh_config, said, key)
+        [url] = re.findall(r"# Then: git clone (.*)", said)
+
+        def cloned() -> bool:
+            return (
+                run_code(
+                    *(*client.prefix, "git", "clone", "-q", url, "repo"),
+                    cwd=client.directory,
+                    env=client.env,
+                    seconds=SECONDS,
+                )[0]
+                == 0
+            )
+
+        until(cloned, "the gateway is cloned", SECONDS)
+        repo = client.directory / "repo"
+        client.annex(repo, "init", "-q", "other", seconds=SECONDS)
+        client.git(repo, "remote", "rename", "origin", "gw")
+        client.annex(repo, "sync", "-q", "gw", seconds=SECONDS)
+        (repo / "file").write_bytes(b"content" * 20_000)
+        client.annex(repo, "add", "-q", "file")
+        annex_key = client.key(repo, "file")
+        client.annex(repo, "copy", "--to", f"gw-{CLUSTER}", "file", seconds=SECONDS)
+        self.assertEqual(self.cluster.holding(annex_key), {"n1", "n2"})
+        client.annex(repo, "drop", "file", seconds=SECONDS)
+        client.annex(repo, "get", "--from", "gw-n2", "file", seconds=SECONDS)
+        self.assert_told(r"login of carol from circuit \d+")
+
+    def configure_ssh(self, client: Machine, ssh_config: Path, said: str, key: Path) -> None:
+        """As the printed lines say."""
+        said = "".join(line for line in said.splitlines(True) if not line.startswith("annexd: "))
+        config, known, _ = said.split("\n\n")
+        known_hosts = self.directory / "known_hosts"
+        known_hosts.write_text(known)
+        ssh_config.write_text(
+            f"{config}\n    IdentityFile {key}\n    IdentitiesOnly yes\n"
+            f"    UserKnownHostsFile {known_hosts}\n    StrictHostKeyChecking yes\n"
+        )
+        nc = client.directory / "tools" / "nc"
+        nc.write_text(f'#!/bin/sh\ncd "{CHECKOUT}" && exec {sys.executable} -m tests.support.socks_nc "$@"\n')
+        nc.chmod(0o755)
+
+
 class TwoGateways(Scene):
     """Joined by tor, each with a node of its own; what goes into one comes to both, once."""
 
@@ -162,8 +234,8 @@ class TwoGateways(Scene):
 
         torrc = self.directory / "torrc"
         torrc.write_text(self.network.common)
-        # Its nodes it dials by its own tor; git-annex, for the exchange, would have none at its place.
-        self.serve(f'launch = "tor"\ntorrc = "{torrc}"\n[nodes]\nexchange = false')
+        # Its nodes it dials by its own tor.
+        self.serve(f'launch = "tor"\ntorrc = "{torrc}"')
         self.await_published()
         # Not by git-annex, which sees nothing behind a tor-annex remote.
         run(
@@ -178,6 +250,8 @@ class TwoGateways(Scene):
         self.annex("copy", "--to", f"gw-{CLUSTER}", "fanned")
         self.assertEqual(self.cluster.holding(key), {"n1", "n2"}, self.daemon.said())
         self.assertEqual(second.daemon.said().count("PUT"), 1, second.daemon.said())
+        both = {self.cluster.node_uuid(name) for name in ("n1", "n2")}
+        until(lambda: both <= self.host.holders(other, key), "the other gateway knows of both", SECONDS)
         self.annex("drop", "fanned")
         self.annex("get", "--from", f"gw-{CLUSTER}", "fanned")
         self.annex("drop", "--from", f"gw-{CLUSTER}", "fanned")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from annexd.node import Allowance
+from annexd.node import Allowance, Condition
 from annexd.router.limits import Limits
 from tests.support.nodes import FakeNode
 
@@ -24,6 +24,14 @@ class OfNodes(unittest.TestCase):
         node = FakeNode("onion", is_local=False)
         node.allowance = Allowance(answer=125, progress=65)
         self.assert_given(node, 125, 185, 65)
+
+    def test_an_upload_does_not_wait_for_one_that_is_not_known_yet(self) -> None:
+        node = FakeNode("onion", is_local=False)
+        node.allowance = Allowance(answer=65, progress=65)
+        self.assertEqual(LIMITS.for_opening(node), 35)
+        node.condition = Condition(latency_s=0.1)
+        self.assertEqual(LIMITS.for_opening(node), 65)
+        self.assertEqual(LIMITS.for_opening(FakeNode("here")), 300)
 
     def test_never_less_than_others(self) -> None:
         node = FakeNode("onion", is_local=False)

@@ -39,12 +39,28 @@ def network() -> tuple[TorNetwork, Namespace]:
     return made, namespace
 
 
+def service_tor(network: TorNetwork, name: str = "service") -> Path:
+    """The control socket of one for all tests, which is started when it is not there."""
+    if network.runs(name):
+        return network.directory / name / "control"
+    return _start_tor(network, name, "")
+
+
+def _start_tor(network: TorNetwork, name: str, torrc: str) -> Path:
+    home = network.directory / name
+    control = f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n"
+    network.boot(name, control + torrc)
+    return home / "control"
+
+
 class OnionScene(SynchronousTestCase):
     """
     A bare repository ``served``, and a client with a repository ``work``.
     ``tor`` is the name of a tor with a control socket, started when it is
     asked for.
     """
+
+    deadlines = "drain = 2"
 
     def setUp(self) -> None:
         self.network, namespace = network()
@@ -76,22 +92,17 @@ class OnionScene(SynchronousTestCase):
 
     def shared_tor(self, name: str) -> Path:
         """One for all tests, if they let it live."""
-        if self.network.runs(name):
-            return self.network.directory / name / "control"
-        return self._start_tor(name, "")
+        return service_tor(self.network, name)
 
     def _start_tor(self, name: str, torrc: str) -> Path:
-        home = self.network.directory / name
-        control = f"SocksPort 0\nControlSocket {home}/control\nCookieAuthentication 1\n"
-        self.network.boot(name, control + torrc)
-        return home / "control"
+        return _start_tor(self.network, name, torrc)
 
     # --- annexd --------------------------------------------------------
 
     def serve(self, listen: str) -> None:
         """With these lines in [listen.tor]."""
         self.config.write_text(
-            f'[daemon]\nstate-directory = "{self.state}"\n[deadlines]\ndrain = 2\n'
+            f'[daemon]\nstate-directory = "{self.state}"\n[deadlines]\n{self.deadlines}\n'
             f'[[repository]]\npath = "{self.served}"\ngit-annex-tokens = true\n[listen.tor]\n{listen}\n'
         )
         self.daemon.start()

@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -95,6 +96,19 @@ class TorNetwork:
             process.terminate()
         for name in list(self._processes):
             self.stop(name)
+
+    # --- without a network ---------------------------------------------
+
+    def freeze(self) -> None:
+        """Nothing comes through any more, and nobody is told."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for name in (_AUTHORITY, *_RELAYS):
+            os.kill(self.pid(name), number)
 
     # --- single tors ---------------------------------------------------
 

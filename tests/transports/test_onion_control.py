@@ -68,6 +68,9 @@ class Told:
     def lost(self, reason: str) -> None:
         self.said.append(reason)
 
+    def adrift(self, reason: str) -> None:
+        self.said.append("adrift")
+
 
 class Case(SynchronousTestCase):
     service: Service | None = SERVICE
@@ -88,8 +91,8 @@ class Case(SynchronousTestCase):
 
     def follow(self) -> None:
         following = Deferred.fromCoroutine(self.port.follow())
-        self.answer()
-        self.answer()
+        for _ in range(3):
+            self.answer()
         self.answer(PHASE)
         self.successResultOf(following)
 
@@ -105,7 +108,10 @@ class Ports(Case):
         self.follow()
         self.assertEqual(
             self.protocol.asked,
-            ["SETEVENTS HS_DESC", "SETEVENTS STATUS_CLIENT", "GETINFO status/bootstrap-phase"],
+            [
+                *(f"SETEVENTS {event}" for event in ("HS_DESC", "STATUS_CLIENT", "CIRC")),
+                "GETINFO status/bootstrap-phase",
+            ],
         )
         self.protocol.hears["STATUS_CLIENT"]("NOTICE CIRCUIT_ESTABLISHED")
         self.protocol.hears["STATUS_CLIENT"]("NOTICE BOOTSTRAP PROGRESS=100 TAG=done")
@@ -142,6 +148,10 @@ class Ports(Case):
                 f"ClientAuthV3={'B' * 52}",
             ],
         )
+
+    def test_more_ports(self) -> None:
+        service = Service(SERVICE.key, 1, "/s", more=((22, "/ssh"),))
+        self.assertEqual(service.command.split()[2:], ["Port=1,unix:/s", "Port=22,unix:/ssh"])
 
     def test_refused(self) -> None:
         """The reason is told, and the key is not."""
@@ -198,6 +208,17 @@ class Ports(Case):
         self.protocol.hears["STATUS_CLIENT"]("NOTICE BOOTSTRAP PROGRESS=100 TAG=done")
         self.assertEqual((self.told.said, self.protocol.transport.aborted), ([45], 1))
 
+    def test_adrift(self) -> None:
+        self.follow()
+        for said in (
+            f"7 CLOSED x PURPOSE=HS_SERVICE_INTRO HS_STATE=HSSI_ESTABLISHED REND_QUERY={ADDRESS}",
+            "8 BUILT",
+        ):
+            self.protocol.hears["CIRC"](said)
+        self.clock.advance(5)
+        self.answer("circuit-status=")
+        self.assertEqual(self.told.said[-1], "adrift")
+
     def test_progress(self) -> None:
         for said, percent in (
             (PHASE, 45),
@@ -220,6 +241,31 @@ class ByTorrc(Case):
     def test_publish(self) -> None:
         self.publish()
         self.assertEqual((self.protocol.asked, self.told.said), ([], []))
+
+    def test_anew(self) -> None:
+        """It is taken away first, or tor would go on as before."""
+        self.publish()
+        publishing = Deferred.fromCoroutine(self.port.publish())
+        self.answer("HiddenServiceDir=/d\nHiddenServicePort=1 unix:/s\nHiddenServiceExportCircuitID=haproxy")
+        self.answer()
+        self.answer()
+        self.successResultOf(publishing)
+        self.assertEqual(
+            self.protocol.asked,
+            [
+                "GETCONF HiddenServiceOptions",
+                "RESETCONF HiddenServiceDir",
+                'SETCONF HiddenServiceDir="/d" HiddenServicePort="1 unix:/s" '
+                'HiddenServiceExportCircuitID="haproxy"',
+            ],
+        )
+
+    def test_anew_but_tor_does_not_take_it(self) -> None:
+        self.publish()
+        publishing = Deferred.fromCoroutine(self.port.publish())
+        self.refuse(513, "Unacceptable option value")
+        error = self.failureResultOf(publishing, Unavailable).value
+        self.assertIn("Unacceptable option value", str(error))
 
     def test_faster_than_we(self) -> None:
         self.follow()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from typing import Any
 
@@ -65,7 +66,8 @@ class Processes(SynchronousTestCase):
     def test_how_it_is_started(self) -> None:
         [(protocol, path, argv, environment)] = self.reactor.spawned
         self.assertIs(protocol, self.tor)
-        self.assertEqual(argv, [path, "--defaults-torrc", "/dev/null", "-f", "/torrc"])
+        self.assertEqual((path, argv[0]), (argv[0], shutil.which("setsid")))
+        self.assertEqual(argv[2:], ["--defaults-torrc", "/dev/null", "-f", "/torrc"])
         self.assertNotIn("ANNEXD_SOCKET", environment)
         self.exit(ProcessDone(0))
 

@@ -34,6 +34,13 @@ class Services(SynchronousTestCase):
         )
         self.assertIn("DataDirectory /state/tor/data", lines)
 
+    def test_more_ports(self) -> None:
+        service = OwnService(self.directory, "/state/tor", "/s", 7001, more=((22, "/ssh"),))
+        lines = service.torrc().splitlines()
+        place = lines.index(f"HiddenServiceDir {self.directory}")
+        ports = ["HiddenServicePort 7001 unix:/s", "HiddenServicePort 22 unix:/ssh"]
+        self.assertEqual(lines[place + 1 : place + 3], ports)
+
     def test_little(self) -> None:
         torrc = self.service().torrc()
         for word in ("%include", "PoW"):

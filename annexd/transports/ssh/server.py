@@ -93,6 +93,9 @@ class Lobby(Protocol):
     def whereabouts(self, host: str) -> tuple[str, str]:
         """Of a peer: its address as people write it, and what counts as one place with it."""
 
+    def shown(self, address: str) -> str:
+        """For people: who has no address has something instead of it."""
+
     def enter(self, stranger: Peer) -> None:
         """Others may have to go."""
 
@@ -106,7 +109,7 @@ class Lobby(Protocol):
 class Peer(SSHServerTransport):
     """
     One connection.  As the producer of its TCP connection it learns when that
-    is full, and has the channels wait.
+    is full, and has the channels wait.  See `Server.peer`.
     """
 
     ourVersionString = b"SSH-2.0-annexd"
@@ -116,13 +119,14 @@ class Peer(SSHServerTransport):
     supportedCompressions = list(COMPRESSIONS)
     factory: Any
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, host: str | None) -> None:
         self._log = said_by_conch
         self._server = server
+        self._host = host
         self._clock = server.clock
         self._limits = server.limits
         self.supportedPublicKeys = list(server.privateKeys)
-        self.address = ""
+        self.address = self.shown = ""
         self.place: str | None = None
         self.visitor: Visitor | None = None
         self._bytes = 0
@@ -141,8 +145,11 @@ class Peer(SSHServerTransport):
     # --- its life ------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self.address, self.place = self._server.lobby.whereabouts(self._tcp.getPeer().host)
-        self._tcp.setTcpNoDelay(True)
+        if self._host is None:
+            self._host = self._tcp.getPeer().host
+            self._tcp.setTcpNoDelay(True)
+        self.address, self.place = self._server.lobby.whereabouts(self._host)
+        self.shown = self._server.lobby.shown(self.address)
         self._tcp.bufferSize = _BUFFER
         self._tcp.registerProducer(self, True)
         self._server.lobby.enter(self)
@@ -161,7 +168,7 @@ class Peer(SSHServerTransport):
         self._server.known(self, visitor)
 
     def _perform(self, channel: Channel, line: bytes) -> None:
-        self._server.perform(channel, self.visitor, self.address, line)
+        self._server.perform(channel, self.visitor, self.shown, line)
 
     def leave(self) -> None:
         """Go as soon as no command is running."""
@@ -177,7 +184,7 @@ class Peer(SSHServerTransport):
 
     def send_away(self, reason: str) -> None:
         """At once, and without a word."""
-        _log.info("sent {address} away: {reason}", address=self.address, reason=reason)
+        _log.info("sent {address} away: {reason}", address=self.shown, reason=reason)
         self._going = True
         self._server.lobby.leave(self)
         self._tcp.abortConnection()
@@ -348,7 +355,7 @@ class Peer(SSHServerTransport):
         """Conch's sentences may have in them what the peer said."""
         if not self._going:
             said = desc if isinstance(desc, str) else desc[:_BANNER_MOST].decode("utf-8", "replace")
-            _log.info("sent {address} away: {reason}", address=self.address, reason=said)
+            _log.info("sent {address} away: {reason}", address=self.shown, reason=said)
             self._tcp.unregisterProducer()
             super().sendDisconnect(reason, desc)  # type: ignore[no-untyped-call]
             self._hang_up()
@@ -401,7 +408,11 @@ class Server(Factory):
         self.publicKeys = {kind: key.public() for kind, key in self.privateKeys.items()}  # type: ignore[no-untyped-call]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        peer = Peer(self)
+        return self.peer()
+
+    def peer(self, host: str | None = None) -> Peer:
+        """``host`` is the address where that is not what the transport says; empty, where there is none."""
+        peer = Peer(self, host)
         peer.factory = self
         return peer
 
