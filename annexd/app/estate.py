@@ -17,8 +17,9 @@ from annexd.app.charts import Chart, here_of
 from annexd.app.fullness import Fullness
 from annexd.app.other_addresses import as_asked
 from annexd.app.unusable import Unusable
+from annexd.app.weighing import Weighing
 from annexd.errors import Refused
-from annexd.node import Health, Node
+from annexd.node import Node
 from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
@@ -33,7 +34,7 @@ from annexd.router.preferred import Judge, Question
 from annexd.router.routes import Branch, Plan, suspects
 from annexd.router.topology import Edge, Here
 from annexd.router.uploads import Uploads
-from annexd.router.weights import Quality, Weights
+from annexd.router.weights import Weights
 
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
@@ -65,6 +66,8 @@ class Estate:
         self._clock = clock
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}
+        self._weighing = Weighing()
+        self._found: dict[bytes, tuple[Plan, Sequence[Way]]] = {}  # the last ways, by the cluster
         self._avoided: dict[Edge, float] = {}  # until when
         self._asked: dict[tuple[Remote, bytes], Remote] = {}
         self._stamp: object = None
@@ -107,6 +110,7 @@ class Estate:
     def _use(self, chart: Chart) -> None:
         self._chart = chart
         self._judge = None
+        self._found.clear()
         expressions = b"".join(self._texts.get(name, b"") for name in _EXPRESSIONS)
         self.asks_for_metadata = _METADATA in expressions
         self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
@@ -202,7 +206,12 @@ class Estate:
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
         """See `annexd.router.ports.Ways`."""
         plan = self.plan(cluster, bypass)
-        return self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
+        known = self._found.get(cluster)
+        if known is None or known[0] is not plan:
+            known = plan, self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
+            if not any(isinstance(way.node, Unusable) for way in known[1]):
+                self._found[cluster] = known
+        return known[1]
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
         """Where a request has come from another gateway, that one sees to it that all is reached."""
@@ -258,22 +267,11 @@ class Estate:
             node.close()
         self._nodes.clear()
         self._asked.clear()
+        self._found.clear()
 
     def weights(self) -> Weights:
-        """How the remotes fare: the best of what is known of each by the sessions with it."""
-        qualities: dict[str, Quality] = {}
-        for (remote, _), node in self._nodes.items():
-            condition = node.condition
-            quality = Quality(
-                condition.health is not Health.DOWN,
-                condition.health is Health.SLOW,
-                condition.latency_s,
-                condition.bytes_per_s,
-            )
-            former = qualities.get(remote.name)
-            if former is None or (quality.up and not former.up):
-                qualities[remote.name] = quality
-        return Weights(qualities)
+        """How the remotes fare."""
+        return self._weighing.of(self._nodes)
 
 
 class EstateWishes:
