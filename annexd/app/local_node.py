@@ -125,6 +125,9 @@ class _LazyStore:
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         return await (await self._opened()).read(key, offset, file)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return None if self._store is None else self._store.read_now(key, offset, file)
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         return await (await self._opened()).write(key, file)
 

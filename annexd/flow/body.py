@@ -115,21 +115,6 @@ class FileSource:
         return data
 
 
-class InMemory:
-    """What has been read already."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    @property
-    def remaining(self) -> int:
-        return len(self._data)
-
-    async def read(self, limit: int) -> Buffer:
-        data, self._data = self._data[:limit], self._data[limit:]
-        return data
-
-
 class FileSink:
     """
     Appends to an open file from ``offset`` on and feeds ``digest`` the same

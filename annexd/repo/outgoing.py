@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from annexd.errors import Absent
-from annexd.flow.body import FileSource, InMemory, Source
+from annexd.flow.body import FileSource, Source
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo.objects import may_have_changed
@@ -58,7 +58,7 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
     brief = status.st_size - offset <= BRIEF
     transfer = None if brief else _note(parts, peer, key, file)
     try:
-        return _open(path, offset, transfer)
+        return _open(path, offset, transfer, os.pread)
     except BaseException as error:
         if transfer is not None:
             transfer.end(False)
@@ -78,13 +78,13 @@ def read_now(parts: Parts, key: Key, offset: int) -> bytes | None:
         return None
     found = parts.objects.find(key)
     if found is None:
-        raise Absent("the content is not here")
+        return None
     path, status = found
     if status.st_size - offset > BRIEF or may_have_changed(status) or not stat.S_ISREG(status.st_mode):
         return None
     try:
         # Without O_NONBLOCK, whoever has a lease on the file would be waited for.
-        opened = _open(path, offset, None, os.O_NONBLOCK, _read_from_memory)
+        opened = _open(path, offset, None, _read_from_memory, os.O_NONBLOCK)
     except (FileNotFoundError, BlockingIOError):
         return None
     try:
@@ -129,8 +129,8 @@ def _open(
     path: bytes,
     offset: int,
     transfer: Transfer | None,
+    read: Callable[[int, int, int], bytes],
     flags: int = 0,
-    read: Callable[[int, int, int], bytes] = os.pread,
 ) -> Opened:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
@@ -141,19 +141,6 @@ def _open(
     except BaseException:
         os.close(fd)
         raise
-
-
-class ReadAlready:
-    """A `annexd.store.Reader` of what `read_now` has read: nothing is open any more."""
-
-    def __init__(self, data: bytes) -> None:
-        self.source: Source = InMemory(data)
-
-    async def valid(self) -> bool:
-        return True
-
-    async def close(self, taken: bool) -> None:
-        pass
 
 
 class LocalReader:

@@ -8,7 +8,7 @@ is `Unavailable` here, while `PeerLost` is left to mean the client's end.
 from __future__ import annotations
 
 from annexd.errors import AnnexdError, Refused, Unavailable
-from annexd.flow.body import Buffer, FileSource, InMemory, Sink, Source
+from annexd.flow.body import Buffer, FileSource, Sink, Source
 from annexd.router.errands import Errands
 
 _PIECE = 64 * 1024
@@ -56,8 +56,8 @@ class FailingSink:
 
 
 def patient(source: Source, errands: Errands, seconds: float) -> Source:
-    """Files are left as they are, for the kernel to move, and what is in memory has nobody to wait for."""
-    return source if isinstance(source, (FileSource, InMemory)) else PatientSource(source, errands, seconds)
+    """Files are left as they are, for the kernel to move."""
+    return source if isinstance(source, FileSource) else PatientSource(source, errands, seconds)
 
 
 async def _read(source: Source, limit: int) -> Buffer:

@@ -92,6 +92,9 @@ class ProxiedNode:
             raise
         return _ProxiedReader(self, reader)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return None
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         answer = await self.asked(
             self._store.write(key, file), self.limits.for_answer(self.node), _close_writer

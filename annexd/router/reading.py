@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from annexd.errors import Refused, Unavailable
-from annexd.flow.body import InMemory, Source, Succession
+from annexd.flow.body import Source, Succession
 from annexd.protocol.keys import Key
 from annexd.router.errands import quietly
 from annexd.router.failing import patient
@@ -17,13 +17,11 @@ from annexd.store import Reader
 _log = Logger()
 
 
-async def open_reader(parts: Parts, key: Key, offset: int, file: bytes) -> Reader:
+async def open_reader(parts: Parts, key: Key, offset: int, file: bytes) -> ClusterReader:
     """Raises `Absent` when no member has it, `Unavailable` when those that may have it cannot be reached."""
     search = Search(parts, key, file)
     length = None if key.size is None else max(0, key.size - offset)
     member, reader = await search.reader(offset, length)
-    if isinstance(reader.source, InMemory):
-        return reader  # nothing can happen to it any more
     return ClusterReader(parts, key, search, member, reader, offset)
 
 

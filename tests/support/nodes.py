@@ -101,6 +101,9 @@ class _FaultyStore(MemoryStore):
             return None
         return super().present_now(key)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> None:
+        return None
+
     async def present(self, key: Key) -> bool:
         await self._meet("present")
         here = await super().present(key)
