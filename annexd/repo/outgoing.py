@@ -83,14 +83,18 @@ def read_now(parts: Parts, key: Key, offset: int) -> bytes | None:
     if status.st_size - offset > BRIEF or may_have_changed(status) or not stat.S_ISREG(status.st_mode):
         return None
     try:
-        # Without O_NONBLOCK, whoever has a lease on the file would be waited for.
-        opened = _open(path, offset, None, _read_from_memory, os.O_NONBLOCK)
-    except (FileNotFoundError, BlockingIOError):
+        opened = _open(path, offset, None, _read_from_memory, _AT_ONCE)
+    except (FileNotFoundError, BlockingIOError, PermissionError):
         return None
     try:
         return opened.head if opened.in_memory and opened.unchanged() else None
     finally:
         opened.close(True)
+
+
+_AT_ONCE = os.O_NONBLOCK | os.O_NOATIME
+# Else a lease on the file would be waited for, and the file system's journal to
+# note the time.  Of other users' files the time may not be left out.
 
 
 def _read_from_memory(fd: int, length: int, offset: int) -> bytes:

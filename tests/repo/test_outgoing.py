@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -143,6 +144,79 @@ class DownloadTests(TestCase):
                 await store.read(key, 0, b"")
             self.assertIn("input/output", str(raised.exception))
         self.assertEqual(self.open_files(), self.files)
+
+    def in_memory(self, most: int = 1 << 20) -> None:
+        """Of each file ``most`` bytes are in the page cache, whatever file system it is on."""
+        cached = os.preadv
+
+        def preadv(fd: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+            self.assertEqual(flags, os.RWF_NOWAIT)
+            (buffer,) = buffers
+            return cached(fd, [memoryview(buffer)[:most]], offset)
+
+        self.patch(os, "preadv", preadv)
+
+    async def test_small_content_without_a_thread(self) -> None:
+        store = await self.open()
+        self.in_memory()
+        self.patch(self.repository.workers.disk, "run", self.fail)
+        for offset in (0, 1, len(CONTENT) - 1, len(CONTENT), len(CONTENT) + 1):
+            self.assertEqual(store.read_now(KEY, offset, b"f"), CONTENT[offset:])
+        self.assertIsNone(store.read_now(LARGE_KEY, 0, b"f"))
+        self.assertEqual(store.read_now(LARGE_KEY, len(LARGE) - 9, b"f"), LARGE[-9:])
+        self.assertIsNone(store.read_now(Key.parse(b"WORM-s5--absent"), 0, b""))
+        self.assertEqual(self.open_files(), self.files)
+
+    async def test_the_disk_is_not_waited_for(self) -> None:
+        store = await self.open()
+        self.in_memory(len(CONTENT) - 1)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+
+        for number in errno.EAGAIN, errno.EOPNOTSUPP, errno.EIO:
+
+            def fail(*_: object, number: int = number) -> int:
+                raise OSError(number, os.strerror(number))
+
+            self.patch(os, "preadv", fail)
+            self.assertIsNone(store.read_now(KEY, 0, b"f"))
+        self.assertEqual(self.open_files(), self.files)
+        self.assertEqual(await get(store, KEY), CONTENT)
+
+    async def test_a_disk_that_is_not_local_is_not_looked_at(self) -> None:
+        store = await self.open()
+        object.__setattr__(self.repository.parts, "is_local", False)
+        self.patch(os, "stat", self.fail)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+
+    async def test_other_users_files_are_for_threads(self) -> None:
+        store = await self.open()
+
+        def fail(path: bytes, flags: int, *_: object, **__: object) -> int:
+            self.assertTrue(flags & os.O_NOATIME and flags & os.O_NONBLOCK)
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(os, "open", fail)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+
+    async def test_what_needs_a_closer_look_is_for_threads(self) -> None:
+        store = await self.open(bare=False)
+        self.in_memory()
+        self.assertEqual(store.read_now(KEY, 0, b"f"), CONTENT)
+        path = self.repository.parts.layout.object_path(KEY)
+        os.chmod(os.path.dirname(path), 0o755)
+        os.link(path, path + b".file")
+        os.chmod(path, 0o644)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+        os.unlink(path)
+        os.mkfifo(path)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+        object.__setattr__(self.repository.parts.settings, "secure_hashes_only", True)
+        self.assertIsNone(store.read_now(LARGE_KEY, len(LARGE) - 1, b"f"))
+
+    async def test_a_repository_that_vanished(self) -> None:
+        store = await self.open()
+        os.rename(self.repository.parts.layout.annex, self.repository.parts.layout.annex + b".gone")
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
 
     async def test_secure_hashes_only(self) -> None:
         """What came before that was set stays, but is not handed out."""
