@@ -63,13 +63,14 @@ class SecondTries(SynchronousTestCase):
         before = self.estate.ways(CLUSTER, ())
         self.assertIs(self.estate.ways(CLUSTER, ()), before)
         self.assertNotEqual(self.reached(C), self.reached())
-        self.assertEqual(self.reached(), {way.node.name: way.reaches for way in before})
+        reached = self.reached()
+        self.assertEqual(reached, {way.node.name: way.reaches for way in before})
         a = self.ways()["a"].node
         assert isinstance(a, FakeNode)
         a.condition = Condition(Health.DOWN)
-        self.assertEqual(self.reached(), {"n1": {N1}, "a": {N2}, "c": {N3, N4}})
+        self.assertNotEqual(self.reached(), reached)
         a.condition = Condition()
-        self.assertEqual(self.reached(), {"n1": {N1}, "a": {N2, N3}, "c": {N4}})
+        self.assertEqual(self.reached(), reached)
         self.estate._use(Chart(Configured(()), Knowledge.from_logs({}), routes(*RING)))
         self.assertEqual(self.estate._found, {})
 
