@@ -71,7 +71,7 @@ class SecondTries(SynchronousTestCase):
         self.assertNotEqual(self.reached(), reached)
         a.condition = Condition()
         self.assertEqual(self.reached(), reached)
-        self.estate._use(Chart(Configured(()), Knowledge.from_logs({}), routes(*RING)))
+        self.estate._use(self.estate._chart)
         self.assertEqual(self.estate._found, {})
 
     def test_what_cannot_be_used_is_looked_at_again(self) -> None:
