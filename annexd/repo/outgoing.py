@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from annexd.errors import Absent
@@ -43,8 +42,11 @@ class Opened:
 
     def unchanged(self) -> bool:
         """Only a hard link of the work tree can be written to; what is removed meanwhile stays what it is."""
-        now = os.fstat(self.fd)
-        return now.st_size == self.status.st_size and now.st_mtime_ns == self.status.st_mtime_ns
+        return _same(os.fstat(self.fd), self.status)
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return one.st_size == other.st_size and one.st_mtime_ns == other.st_mtime_ns
 
 
 def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -> Opened:
@@ -58,7 +60,7 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
     brief = status.st_size - offset <= BRIEF
     transfer = None if brief else _note(parts, peer, key, file)
     try:
-        return _open(path, offset, transfer, os.pread)
+        return _open(path, offset, transfer)
     except BaseException as error:
         if transfer is not None:
             transfer.end(False)
@@ -83,16 +85,17 @@ def read_now(parts: Parts, key: Key, offset: int) -> bytes | None:
     if status.st_size - offset > BRIEF or may_have_changed(status) or not stat.S_ISREG(status.st_mode):
         return None
     try:
-        opened = _open(path, offset, None, _read_from_memory, _AT_ONCE)
+        fd = os.open(path, _AT_ONCE)
     except (FileNotFoundError, BlockingIOError, PermissionError):
         return None
     try:
-        return opened.head if opened.in_memory and opened.unchanged() else None
+        data = _read_from_memory(fd, max(0, status.st_size - offset), offset)
+        return data if offset + len(data) >= status.st_size and _same(os.fstat(fd), status) else None
     finally:
-        opened.close(True)
+        os.close(fd)
 
 
-_AT_ONCE = os.O_NONBLOCK | os.O_NOATIME
+_AT_ONCE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 # Else a lease on the file would be waited for, and the file system's journal to
 # note the time.  Of other users' files the time may not be left out.
 
@@ -129,18 +132,12 @@ def _note(parts: Parts, peer: bytes, key: Key, file: bytes) -> Transfer | None:
         return None
 
 
-def _open(
-    path: bytes,
-    offset: int,
-    transfer: Transfer | None,
-    read: Callable[[int, int, int], bytes],
-    flags: int = 0,
-) -> Opened:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+def _open(path: bytes, offset: int, transfer: Transfer | None) -> Opened:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         status = os.fstat(fd)
         offset = min(offset, status.st_size)
-        head = read(fd, min(_HEAD, status.st_size - offset), offset)
+        head = os.pread(fd, min(_HEAD, status.st_size - offset), offset)
         return Opened(fd, status, offset, head, transfer)
     except BaseException:
         os.close(fd)

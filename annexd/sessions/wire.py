@@ -9,6 +9,7 @@ moved by a thread.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Callable, cast, runtime_checkable
 from typing import Protocol as Port
 
@@ -312,6 +313,7 @@ class Wire(Protocol):
             gone.errback(error)
 
 
+@lru_cache(maxsize=16)
 def _silence(seconds: float) -> str:
     return f"the peer has sent nothing for {seconds:g} seconds"
 
