@@ -67,7 +67,8 @@ class Estate:
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}
         self._weighing = Weighing()
-        self._found: dict[bytes, tuple[Plan, Sequence[Way]]] = {}  # the last ways, by the cluster
+        self._found: dict[bytes, tuple[object, Sequence[Way]]] = {}
+        """By the cluster, the last ways, and under what circumstances they are good."""
         self._avoided: dict[Edge, float] = {}  # until when
         self._asked: dict[tuple[Remote, bytes], Remote] = {}
         self._stamp: object = None
@@ -205,13 +206,15 @@ class Estate:
 
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
         """See `annexd.router.ports.Ways`."""
-        plan = self.plan(cluster, bypass)
+        circumstances = bypass, self.weights()
         known = self._found.get(cluster)
-        if known is None or known[0] is not plan:
-            known = plan, self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
-            if not any(isinstance(way.node, Unusable) for way in known[1]):
-                self._found[cluster] = known
-        return known[1]
+        if known is not None and known[0] == circumstances and not self._avoided:
+            return known[1]
+        plan = self.plan(cluster, bypass)
+        ways = self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
+        if not (self._avoided or any(isinstance(way.node, Unusable) for way in ways)):
+            self._found[cluster] = circumstances, ways
+        return ways
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
         """Where a request has come from another gateway, that one sees to it that all is reached."""

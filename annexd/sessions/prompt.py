@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from annexd.protocol.codec import decode, encode
 from annexd.protocol.keys import Key
-from annexd.protocol.messages import CheckPresent, Failure, Get, Success, Valid
+from annexd.protocol.messages import Failure, Get, Success, Valid
 from annexd.sessions.activity import Activity
 from annexd.sessions.wire import Wire
 from annexd.store import Store
@@ -18,7 +18,7 @@ VALIDITY = 1
 
 _PRESENT, _ABSENT, _VALID = encode(Success()), encode(Failure()), encode(Valid())
 _TAKEN = b"SUCCESS"
-_QUESTIONS = (b"CHECKPRESENT ", b"GET ")
+_QUESTION, _ORDER = b"CHECKPRESENT ", b"GET "
 
 _Answered = tuple[bytes, float]
 """See `Wire.at_once`."""
@@ -38,10 +38,10 @@ class Prompt:
         """See `Wire.at_once`."""
         if self.unjudged:
             return self._judged(line)
-        if line.startswith(_QUESTIONS):
+        if line.startswith(_QUESTION):
+            return self._check_present(line[len(_QUESTION) :])
+        if line.startswith(_ORDER):
             match decode(line):
-                case CheckPresent(key):
-                    return self._check_present(key)
                 case Get(offset, file, key):
                     return self._get(offset, file, key)
         return None
@@ -52,7 +52,11 @@ class Prompt:
             "done" if taken else "failed", "" if taken else "the peer could not use what it got"
         )
 
-    def _check_present(self, key: Key) -> _Answered | None:
+    def _check_present(self, raw: bytes) -> _Answered | None:
+        try:
+            key = Key.parse(raw)
+        except ValueError:
+            return None
         present = self._store.present_now(key)
         if present is None:
             return None
