@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from annexd.errors import Absent
 from annexd.flow.body import FileSource, Source
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
+from annexd.repo.cached import open_cached, read_cached
 from annexd.repo.objects import may_have_changed
 from annexd.repo.parts import Parts
 from annexd.repo.transfer import BRIEF, Transfer
@@ -42,11 +43,8 @@ class Opened:
 
     def unchanged(self) -> bool:
         """Only a hard link of the work tree can be written to; what is removed meanwhile stays what it is."""
-        return _same(os.fstat(self.fd), self.status)
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return one.st_size == other.st_size and one.st_mtime_ns == other.st_mtime_ns
+        now = os.fstat(self.fd)
+        return now.st_size == self.status.st_size and now.st_mtime_ns == self.status.st_mtime_ns
 
 
 def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -> Opened:
@@ -72,44 +70,27 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
 def read_now(parts: Parts, key: Key, offset: int) -> bytes | None:
     """
     All that is left of what is brief and in memory, without a thread; `None`
-    where one is needed.  On a local disk only: the reactor looks for objects
-    there anyway (`Objects.find`), opening what was just found reads nothing
-    more from it, and what the page cache does not have is not waited for.
+    where one is needed, or where there is nothing to be had.
     """
-    if not parts.is_local:
+    if not (parts.is_local and key.storable):
         return None
-    found = parts.objects.find(key)
-    if found is None:
-        return None
-    path, status = found
-    if status.st_size - offset > BRIEF or may_have_changed(status) or not stat.S_ISREG(status.st_mode):
-        return None
-    try:
-        fd = os.open(path, _AT_ONCE)
-    except (FileNotFoundError, BlockingIOError, PermissionError):
-        return None
-    try:
-        data = _read_from_memory(fd, max(0, status.st_size - offset), offset)
-        return data if offset + len(data) >= status.st_size and _same(os.fstat(fd), status) else None
-    finally:
-        os.close(fd)
+    for path in parts.layout.object_paths(key):
+        with contextlib.suppress(OSError):
+            fd = open_cached(path)
+            try:
+                return _cached(fd, offset)
+            finally:
+                os.close(fd)
+    return None
 
 
-_AT_ONCE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
-# Else a lease on the file would be waited for, and the file system's journal to
-# note the time.  Of other users' files the time may not be left out.
-
-
-def _read_from_memory(fd: int, length: int, offset: int) -> bytes:
-    """As much as the page cache has; nothing where the file system cannot tell."""
-    data = bytearray(length)
-    try:
-        count = os.preadv(fd, [data], offset, os.RWF_NOWAIT)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
-            return b""
-        raise
-    return bytes(data[:count])
+def _cached(fd: int, offset: int) -> bytes | None:
+    status = os.fstat(fd)
+    left = max(0, status.st_size - offset)
+    if left > BRIEF or may_have_changed(status) or not stat.S_ISREG(status.st_mode):
+        return None
+    data = read_cached(fd, left, offset) if left else b""
+    return data if len(data) == left else None
 
 
 def is_unmodified(parts: Parts, key: Key, path: bytes, status: os.stat_result) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import Any
 
@@ -147,14 +146,12 @@ class DownloadTests(TestCase):
 
     def in_memory(self, most: int = 1 << 20) -> None:
         """Of each file ``most`` bytes are in the page cache, whatever file system it is on."""
-        cached = os.preadv
 
-        def preadv(fd: int, buffers: list[bytearray], offset: int, flags: int) -> int:
-            self.assertEqual(flags, os.RWF_NOWAIT)
-            (buffer,) = buffers
-            return cached(fd, [memoryview(buffer)[:most]], offset)
+        def read(fd: int, length: int, offset: int) -> bytes:
+            return os.pread(fd, min(length, most), offset)
 
-        self.patch(os, "preadv", preadv)
+        self.patch(outgoing, "open_cached", lambda path: os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        self.patch(outgoing, "read_cached", read)
 
     async def test_small_content_without_a_thread(self) -> None:
         store = await self.open()
@@ -164,20 +161,29 @@ class DownloadTests(TestCase):
             self.assertEqual(store.read_now(KEY, offset, b"f"), CONTENT[offset:])
         self.assertIsNone(store.read_now(LARGE_KEY, 0, b"f"))
         self.assertEqual(store.read_now(LARGE_KEY, len(LARGE) - 9, b"f"), LARGE[-9:])
-        self.assertIsNone(store.read_now(Key.parse(b"WORM-s5--absent"), 0, b""))
+        for absent in b"WORM-s5--absent", b"WORM-s5--" + b"x" * 250, KEY.raw + b"\0":
+            self.assertIsNone(store.read_now(Key.parse(absent), 0, b""))
         self.assertEqual(self.open_files(), self.files)
+
+    async def test_in_either_place(self) -> None:
+        store = await self.open()
+        self.in_memory()
+        first, second = self.repository.parts.layout.object_paths(KEY)
+        os.makedirs(os.path.dirname(second))
+        os.chmod(os.path.dirname(first), 0o755)
+        os.rename(first, second)
+        self.assertEqual(store.read_now(KEY, 0, b"f"), CONTENT)
 
     async def test_the_disk_is_not_waited_for(self) -> None:
         store = await self.open()
         self.in_memory(len(CONTENT) - 1)
         self.assertIsNone(store.read_now(KEY, 0, b"f"))
 
-        for number in errno.EAGAIN, errno.EOPNOTSUPP, errno.EIO:
+        def fail(*_: object) -> Any:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
 
-            def fail(*_: object, number: int = number) -> int:
-                raise OSError(number, os.strerror(number))
-
-            self.patch(os, "preadv", fail)
+        for name in "read_cached", "open_cached":
+            self.patch(outgoing, name, fail)
             self.assertIsNone(store.read_now(KEY, 0, b"f"))
         self.assertEqual(self.open_files(), self.files)
         self.assertEqual(await get(store, KEY), CONTENT)
@@ -185,17 +191,7 @@ class DownloadTests(TestCase):
     async def test_a_disk_that_is_not_local_is_not_looked_at(self) -> None:
         store = await self.open()
         object.__setattr__(self.repository.parts, "is_local", False)
-        self.patch(os, "stat", self.fail)
-        self.assertIsNone(store.read_now(KEY, 0, b"f"))
-
-    async def test_other_users_files_are_for_threads(self) -> None:
-        store = await self.open()
-
-        def fail(path: bytes, flags: int, *_: object, **__: object) -> int:
-            self.assertTrue(flags & os.O_NOATIME and flags & os.O_NONBLOCK)
-            raise PermissionError(1, "Operation not permitted")
-
-        self.patch(os, "open", fail)
+        self.patch(outgoing, "open_cached", self.fail)
         self.assertIsNone(store.read_now(KEY, 0, b"f"))
 
     async def test_what_needs_a_closer_look_is_for_threads(self) -> None:
