@@ -73,11 +73,12 @@ def _rows(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _state(place: dict[str, Any], now: float) -> str:
-    """As in ``down for 3m10s``; what is behind other gateways is not known."""
+    """As in ``down for 3m10s``; of what is behind a neighbour that one's is told."""
     if "health" not in place:
         if not place.get("way", True):
             return "no way"
-        return "-" if place["cost"] else "here"
+        behind = place.get("behind")
+        return f"behind {behind['name']}, {behind['health']}" if behind else "here"
     if place["health"] == "up":
         latency = place["latency"]
         return "up" if latency is None else f"up, {latency * 1000:.1f} ms"

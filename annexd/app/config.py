@@ -112,6 +112,7 @@ _NODES: Mapping[str, Parser] = {
     "tor-socks": socket_or_port,
     "git-through-nodes": values.boolean,
     "exchange": values.boolean,
+    "exchange-poll": values.duration(),
 }
 _TABLES = ("daemon", "deadlines", "repository", "repositories", "group", "access", "audit", "listen", "nodes")
 

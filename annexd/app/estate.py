@@ -98,7 +98,7 @@ class Estate:
         whereabouts = Whereabouts(repository)
         configured = self.configured
         if stamp != self._stamp:
-            configured = Configured.of(await whereabouts.config())
+            configured = Configured.of(await whereabouts.settings())
         texts: Mapping[bytes, bytes] = {}
         if configured.is_gateway:
             await repository.take_in(_MOST_SLICES)

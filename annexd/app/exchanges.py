@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.estate import Estate
-from annexd.app.exchange import Exchange, git_in
+from annexd.app.exchange import Exchange
+from annexd.app.exchange_git import ExchangeGit, git_in
+from annexd.app.neighbour_ways import NeighbourWays
+from annexd.app.node_settings import NodeSettings
+from annexd.app.nodes import Nodes
 from annexd.errors import AnnexdError
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
@@ -42,9 +46,20 @@ class _One:
 
 
 class Exchanges:
-    def __init__(self, reactor: Any, directory: Directory[Repository], environ: Mapping[str, str]) -> None:
+    """``nodes`` has the connections; ``settings`` are asked for each gateway."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        directory: Directory[Repository],
+        nodes: Nodes,
+        settings: Callable[[], NodeSettings],
+        environ: Mapping[str, str],
+    ) -> None:
         self._reactor = reactor
         self._directory = directory
+        self._nodes = nodes
+        self._settings = settings
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         self._known: dict[bytes, _One] = {}
         self._ending: set[Deferred[None]] = set()
@@ -62,9 +77,24 @@ class Exchanges:
     async def _start(self, one: _One, estate: Estate) -> None:
         one.visit = await self._directory.find(one.git_dir)
         repository = one.visit.repository
-        own_ssh = b"core.sshcommand" in await Whereabouts(repository).config()
-        git = git_in(self._reactor, one.git_dir, self._environ, own_ssh)
-        exchange = Exchange(self._reactor, repository, git, estate.neighbours, lambda: self._forget(one))
+        config = await Whereabouts(repository).config()
+        ways = NeighbourWays(
+            self._reactor,
+            estate,
+            self._nodes.account,
+            lambda: self._settings().patience,
+            config,
+            self._environ,
+        )
+        exchange = Exchange(
+            self._reactor,
+            repository,
+            ExchangeGit(git_in(self._reactor, one.git_dir, self._environ, config), ways.passage),
+            estate.neighbours,
+            ways.listen,
+            poll_s=self._settings().exchange_poll,
+            over=lambda: self._forget(one),
+        )
         one.starting = None
         one.exchange = exchange
         exchange.start()

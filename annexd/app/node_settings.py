@@ -48,6 +48,9 @@ class NodeSettings:
     exchange: bool = True
     """Whether gateways of a cluster tell each other where keys are."""
 
+    exchange_poll: float = 300.0
+    """Between looks at what neighbours have, whether they have said anything or not; 0: none."""
+
     @property
     def patience(self) -> Patience:
         return Patience(connect=self.connect, answer=self.answer, stall=self.stall, idle=self.idle)

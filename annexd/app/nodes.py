@@ -20,7 +20,7 @@ from annexd.remotes.dialing import Dialer
 from annexd.remotes.helper import HelperDialer, Helpers
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
-from annexd.remotes.ssh import SshDialer, SshHosts
+from annexd.remotes.ssh import SshAccount, SshDialer, SshHosts
 from annexd.remotes.tls import TlsDialer, trust
 from annexd.remotes.tokens import stored_token
 from annexd.remotes.tor import TorDialer
@@ -76,6 +76,13 @@ class Nodes:
 
         return make
 
+    def account(self, remote: Remote, url: bytes) -> tuple[SshAccount, bytes] | None:
+        """See `annexd.app.neighbour_ways.Account`: what else goes there shares the nodes' connections."""
+        place = place_of(url, b"/", b"/")
+        if not isinstance(place, Ssh):
+            return None
+        return SshAccount(self._ssh(), place, _options(remote)), place.path
+
     async def close(self) -> None:
         """End what connections have in common, and all programs; the nodes themselves are closed."""
         await self._helpers.close()
@@ -105,7 +112,13 @@ class Nodes:
     def _peer(self, gateway: _Gateway, remote: Remote, uuid: bytes, dialer: Dialer) -> Node:
         settings = self._settings()
         link = Link(
-            remote.name, uuid, dialer, self._reactor, patience=settings.patience, most=settings.connections
+            remote.name,
+            uuid,
+            dialer,
+            self._reactor,
+            patience=settings.patience,
+            most=settings.connections,
+            settles=isinstance(dialer, SshDialer),
         )
         return PeerNode(link, remote.cost, gateway.boot)
 
@@ -129,8 +142,8 @@ class Nodes:
     def _dialer(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: object) -> Dialer:
         match place:
             case Ssh():
-                options = tuple(map(os.fsdecode, remote.ssh_options))
                 shell = remote.shell or b"git-annex-shell"
+                options = _options(remote)
                 return SshDialer(self._ssh(), place, uuid, gateway.uuid, options=options, shell=shell)
             case P2PAnnex():
                 return self._p2p(gateway, uuid, remote, place)
@@ -154,6 +167,10 @@ class Nodes:
         if self._hosts is None:
             self._hosts = SshHosts(self._reactor, self._environ, connect_s=self._settings().connect)
         return self._hosts
+
+
+def _options(remote: Remote) -> tuple[str, ...]:
+    return tuple(map(os.fsdecode, remote.ssh_options))
 
 
 def _auth(gateway: _Gateway, remote: Remote, uuid: bytes, place: Union[P2PAnnex, TorAnnex]) -> Auth:

@@ -44,12 +44,12 @@ def offers(git_dir: bytes) -> list[Offer]:
     """
     git = Git(git_dir)
     try:
-        config = git.config()
+        settings = git.settings()
         texts = {name: git.branch_file(name) or b"" for name in _LOGS}
     finally:
         git.close()
-    own = config.get(b"annex.uuid", b"")
-    return _offered(own, Configured.of(config), Knowledge.from_logs(texts))
+    own = dict(settings).get(b"annex.uuid", b"")
+    return _offered(own, Configured.of(settings), Knowledge.from_logs(texts))
 
 
 def called(found: Sequence[Offer], name: str) -> Offer:

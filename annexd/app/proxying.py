@@ -37,7 +37,7 @@ class Proxying:
         self._nodes = nodes
         self._settings = settings
         self._estates: dict[bytes, Estate] = {}
-        self._exchanges = Exchanges(reactor, directory, environ)
+        self._exchanges = Exchanges(reactor, directory, nodes, settings, environ)
 
     def start(self) -> None:
         """Gateways are looked at when somebody comes."""

@@ -39,17 +39,21 @@ async def run(
     cwd: bytes,
     environ: Mapping[bytes, bytes],
     seconds: float,
+    given: tuple[int, ...] = (),
 ) -> Ended:
     """
-    Raises `Unavailable` when it cannot be started, or has not ended after
+    ``given`` are descriptors that it has under the same numbers; here they
+    are closed, whatever happens.  Raises `Unavailable` when it cannot be started, or has not ended after
     ``seconds``; it and all that it has started are ended then, as when the
     wait is cancelled, which takes a few seconds at most.
     """
     name = os.fsdecode(argv[0])
     try:
-        process, output, errors = _started(reactor, argv, cwd, environ)
+        process, output, errors = _started(reactor, argv, cwd, environ, given)
     except (OSError, ValueError) as error:
         raise Unavailable(f"{name} cannot be started: {error}") from error
+    finally:
+        close_all(given)
     exit: _Exit | None = None
     try:
         exit = _Exit(reactor, process.pid)
@@ -70,7 +74,11 @@ async def run(
 
 
 def _started(
-    reactor: Any, argv: Sequence[bytes], cwd: bytes, environ: Mapping[bytes, bytes]
+    reactor: Any,
+    argv: Sequence[bytes],
+    cwd: bytes,
+    environ: Mapping[bytes, bytes],
+    given: tuple[int, ...],
 ) -> tuple[subprocess.Popen[bytes], _Kept, _Kept]:
     (output, their_output), (errors, their_errors) = new_pipes(2)
     try:
@@ -81,6 +89,7 @@ def _started(
             stdin=subprocess.DEVNULL,
             stdout=their_output,
             stderr=their_errors,
+            pass_fds=given,
             start_new_session=True,  # no terminal to ask questions on, and one group to end
         )
     except BaseException:

@@ -96,11 +96,11 @@ class Survey:
         self._remotes = {remote.name: remote for remote in self._estate.configured.remotes}
         here = self._estate.uuid
         gateways = [{**self._itself(), "before": None, "cost": 0.0, "remote": None}]
-        nodes = [await self._node(plan, here, node) for node in plan.tree.shares.get(here, ())]
+        nodes = [await self._node(uuid, plan, here, node) for node in plan.tree.shares.get(here, ())]
         for stop in plan.tree.stops.values():
             gateways.append(self._gateway(uuid, plan, stop))
             shares = plan.tree.shares.get(stop.gateway, ())
-            nodes += [await self._node(plan, stop.gateway, node) for node in shares]
+            nodes += [await self._node(uuid, plan, stop.gateway, node) for node in shares]
         return {
             "name": clean(self._estate.describe(uuid)),
             "uuid": clean(uuid),
@@ -117,15 +117,33 @@ class Survey:
             "before": clean(stop.before),
             **_cost(stop.cost, stop.down),
             "remote": None if remote is None else clean(remote.name),
+            **(self._behind(cluster, plan, stop.gateway) if remote is None else {}),
             **({} if remote is None else _condition(self._estate.node(remote, cluster))),
         }
 
-    async def _node(self, plan: Plan, gateway: bytes, uuid: bytes) -> dict[str, Any]:
+    def _behind(self, cluster: bytes, plan: Plan, gateway: bytes) -> dict[str, Any]:
+        """The neighbour by which it is reached: how that one fares is all that is known here."""
+        stops = plan.tree.stops
+        while stops[gateway].before != self._estate.uuid:
+            gateway = stops[gateway].before
+        node = self._estate.node(self._remotes[plan.tree.remotes[gateway]], cluster)
+        return {"behind": {**self._named(gateway), **_condition(node)}}
+
+    async def _node(self, cluster: bytes, plan: Plan, gateway: bytes, uuid: bytes) -> dict[str, Any]:
         total = plan.tree.shares[gateway][uuid]
         cost = _cost(total, total >= DOWN_COST)
         if gateway == self._estate.uuid:
             return await self._own_node(self._remotes[plan.tree.own[uuid]], cost)
-        return {**self._known(uuid), "gateway": clean(gateway), **cost, "remote": None}
+        known = {**self._known(uuid), "gateway": clean(gateway), **cost, "remote": None}
+        return {**known, **self._behind(cluster, plan, gateway), **self._by_itself(uuid)}
+
+    def _by_itself(self, uuid: bytes) -> dict[str, Any]:
+        """How it fares by what sessions with it alone have seen through the neighbour, if there were any."""
+        for nodes in self._estate.known_nodes().values():
+            for node in nodes:
+                if node.uuid == uuid:
+                    return _condition(node)
+        return {}
 
     async def _own_node(self, remote: Remote, cost: dict[str, Any]) -> dict[str, Any]:
         node = self._estate.node(remote, remote.uuid)

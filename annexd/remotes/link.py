@@ -51,7 +51,8 @@ class Link:
     """
     ``name`` is what users call the peer, ``uuid`` what is asked for there,
     ``most`` how many requests should go to it at once: when nobody gives back
-    soon, as with long transfers, there are more.  ``close`` ends everything.
+    soon, as with long transfers, there are more.  ``settles``: see `Idle`.
+    ``close`` ends everything.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Link:
         *,
         patience: Patience | None = None,
         most: int = 8,
+        settles: bool = False,
         backoff: Backoff | None = None,
         random: Random | None = None,
         time_of_day: Callable[[], float] = time.time,
@@ -77,7 +79,7 @@ class Link:
         self._way: tuple[bytes, ...] = ()
         self._dialer = dialer
         self._most = most
-        self._idle = Idle(clock, self.patience.idle)
+        self._idle = Idle(clock, self.patience.idle, settles)
         self._used: set[Connection] = set()
         self._dials: dict[Deferred[Connection], bool] = {}  # whether it was dropped
         self._queue = Queue(clock, self.patience.answer, f"{name} is busy: all connections to it are in use")
@@ -122,6 +124,11 @@ class Link:
         connection.asking = False
         self.vitals.answered(latency_s)
         self._done_probing(connection)
+
+    def changed(self, connection: Connection) -> None:
+        """The peer has stored or removed something."""
+        if connection.changed_since is None:
+            connection.changed_since = self.clock.seconds()
 
     def lasts(self, connection: Connection) -> None:
         """It will be in use for long; others need not wait for that."""

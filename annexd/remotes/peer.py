@@ -123,6 +123,7 @@ class _PeerStore:
     async def remove(self, key: Key, before: int | None = None) -> Outcome:
         async def ask(connection: Connection) -> Outcome:
             peer = connection.peer
+            self._link.changed(connection)
             if before is None:
                 return await peer.remove(key)
             if self._time_is_ours is peer.tells_time:
@@ -276,6 +277,7 @@ class _Writer:
         self._writer.announce(length)
 
     async def commit(self, valid: bool) -> Outcome:
+        self._transfer.link.changed(self._transfer.connection)
         try:
             outcome = await self._writer.commit(valid)
         except Unavailable as error:

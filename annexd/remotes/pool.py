@@ -26,7 +26,9 @@ class Connection:
         self.hurried = False
         """Its deadline was shorter than the peer deserves."""
         self.probing = False
-        self.idle_since = 0.0
+        self.changed_since: float | None = None
+        """When something was stored or removed first."""
+        self.idle_until = 0.0
         self._introduced = wire.last_sign
 
     def heard_since(self, moment: float) -> bool:
@@ -34,12 +36,23 @@ class Connection:
         return not self.wire.ended and self.wire.last_sign > max(moment, self._introduced)
 
 
-class Idle:
-    """Those that nobody uses; each is hung up ``seconds`` after it was used last."""
+_SETTLED_S, _SETTLED_AT_LAST_S = 5.0, 30.0
+"""
+git-annex's server commits its location log when the connection ends, and only
+then do others than itself learn of it.  A new one costs it a process.
+"""
 
-    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+
+class Idle:
+    """
+    Those that nobody uses; each is hung up ``seconds`` after it was used last,
+    or, where the peer ``settles`` changes only then, soon after a change.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float, settles: bool = False) -> None:
         self._clock = clock
         self._seconds = seconds
+        self._settles = settles
         self._connections: list[Connection] = []  # the one that was used last is at the end
         self._sweep: IDelayedCall | None = None
 
@@ -60,10 +73,23 @@ class Idle:
         return None
 
     def keep(self, connection: Connection) -> None:
-        connection.idle_since = self._clock.seconds()
+        now = self._clock.seconds()
+        connection.idle_until = self._until(connection, now)
+        if connection.idle_until <= now:
+            connection.wire.hang_up()
+            return
         self._connections.append(connection)
+        if self._sweep is not None and self._sweep.getTime() > connection.idle_until:
+            self._sweep.cancel()
+            self._sweep = None
         if self._sweep is None:
-            self._sweep = self._clock.callLater(self._seconds, self._sweep_out)
+            self._sweep = self._clock.callLater(connection.idle_until - now, self._sweep_out)
+
+    def _until(self, connection: Connection, now: float) -> float:
+        until = now + self._seconds
+        if self._settles and connection.changed_since is not None:
+            return min(until, now + _SETTLED_S, connection.changed_since + _SETTLED_AT_LAST_S)
+        return until
 
     def hang_up_oldest(self) -> None:
         self._connections.pop(0).wire.hang_up()
@@ -79,8 +105,9 @@ class Idle:
     def _sweep_out(self) -> None:
         self._sweep = None
         now = self._clock.seconds()
-        while self._connections and self._connections[0].idle_since + self._seconds <= now:
-            self.hang_up_oldest()
+        for connection in [one for one in self._connections if one.idle_until <= now]:
+            self._connections.remove(connection)
+            connection.wire.hang_up()
         if self._connections:
-            left = self._connections[0].idle_since + self._seconds - now
+            left = min(one.idle_until for one in self._connections) - now
             self._sweep = self._clock.callLater(left, self._sweep_out)

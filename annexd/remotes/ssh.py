@@ -22,7 +22,7 @@ from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Explain
 from annexd.remotes.private_directory import PrivateDirectory
 from annexd.remotes.ssh_master import Master
-from annexd.remotes.ssh_session import NoSession
+from annexd.remotes.ssh_session import NoSession, Session
 from annexd.remotes.url import Ssh
 from annexd.sessions.wire import Wire
 
@@ -72,14 +72,14 @@ class SshHosts:
                 f"{directory or tempfile.gettempdir()} is too long a path for the sockets of ssh"
             )
 
-    async def open(self, to: Destination, command: bytes, wire: Wire) -> Explain:
-        """Connect ``wire`` to ``command`` there.  Raises `Unavailable`."""
+    async def open(self, to: Destination, command: bytes) -> Session:
+        """Run ``command`` there.  Raises `Unavailable`."""
         reason = ""
         for _ in range(_MOST_MASTERS):
             master = self._master(to)
             is_new = master.sessions == 0
             try:
-                return await master.open(command, wire)
+                return await master.open(command)
             except NoSession as error:
                 reason = f"ssh opens no session: {error}"
                 if is_new and master.sessions == 0:
@@ -130,6 +130,23 @@ def _bound_to_us(path: str | None) -> list[str]:
     return [found, "--pdeathsig", "TERM", "--"]
 
 
+class SshAccount:
+    """
+    Where ``place`` is: commands can be run there.  ``options`` are words for
+    ssh, as in annex-ssh-options.
+    """
+
+    def __init__(self, hosts: SshHosts, place: Ssh, options: tuple[str, ...] = ()) -> None:
+        port = ("-p", str(place.port)) if place.port else ()
+        user = ("-l", place.user) if place.user else ()
+        self._hosts = hosts
+        self._to = (*port, *user, *options, place.host)
+
+    async def open(self, command: bytes) -> Session:
+        """Raises `Unavailable`; has no deadline of its own."""
+        return await self._hosts.open(self._to, command)
+
+
 class SshDialer:
     """
     git-annex-shell (or annexd-shell) at ``place``, for the repository
@@ -149,20 +166,30 @@ class SshDialer:
         options: tuple[str, ...] = (),
         shell: bytes = b"git-annex-shell",
     ) -> None:
-        port = ("-p", str(place.port)) if place.port else ()
-        user = ("-l", place.user) if place.user else ()
-        self._hosts = hosts
-        self._to = (*port, *user, *options, place.host)
+        self._account = SshAccount(hosts, place, options)
         self._command = command_line(shell, place.path, uuid, own_uuid)
 
     async def connect(self, wire: Wire) -> Explain:
-        return await self._hosts.open(self._to, self._command, wire)
+        return (await self._account.open(self._command)).join(wire)
 
 
 def command_line(shell: bytes, path: bytes, uuid: bytes, own_uuid: bytes) -> bytes:
     """As stock clients write it, who do not quote UUIDs: forced commands read it."""
-    safe = uuid if _PLAIN.fullmatch(uuid) else quoted(uuid)
-    return b"%b 'p2pstdio' %b %b --uuid %b" % (shell, quoted(path), quoted(own_uuid), safe)
+    return b"%b 'p2pstdio' %b %b --uuid %b" % (shell, quoted(path), quoted(own_uuid), _plain(uuid))
+
+
+def news_line(shell: bytes, path: bytes, uuid: bytes) -> bytes:
+    """The command that tells of changes: p2pstdio does not know NOTIFYCHANGE."""
+    return b"%b 'notifychanges' %b --uuid %b" % (shell, quoted(path), _plain(uuid))
+
+
+def git_line(program: bytes, path: bytes) -> bytes:
+    """As git writes it for an ssh; ``program`` is git-upload-pack, or what stands for it."""
+    return b"%b %b" % (program, quoted(path[1:] if path.startswith(b"/~") else path))
+
+
+def _plain(uuid: bytes) -> bytes:
+    return uuid if _PLAIN.fullmatch(uuid) else quoted(uuid)
 
 
 def quoted(word: bytes) -> bytes:

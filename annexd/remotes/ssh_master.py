@@ -16,10 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.errors import FramingError, PeerLost, Unavailable
-from annexd.remotes.dialing import Explain
 from annexd.remotes.murmur import Murmur
-from annexd.remotes.ssh_session import NoSession, open_session
-from annexd.sessions.wire import Wire
+from annexd.remotes.ssh_session import NoSession, Session, open_session
 
 _log = Logger()
 
@@ -80,7 +78,7 @@ class Master(ProcessProtocol):
         """Another session may be asked for."""
         return not (self.ended or self._stuck) and self.sessions < self.room
 
-    async def open(self, command: bytes, wire: Wire) -> Explain:
+    async def open(self, command: bytes) -> Session:
         """Raises `Unavailable`, `NoSession` when the server allows no more, `PeerLost` when ssh has ended."""
         self.sessions += 1
         self._keep()
@@ -89,7 +87,7 @@ class Master(ProcessProtocol):
         try:
             await self._listening()
             began = self._reactor.seconds()
-            murmur = await open_session(self._reactor, self._path, command, wire, self._parted)
+            session = await open_session(self._reactor, self._path, command, self._parted)
             opened = True
         except NoSession:
             self.room = max(1, self.sessions - 1)
@@ -100,8 +98,8 @@ class Master(ProcessProtocol):
             if not opened:
                 self._stuck = self._stuck or self._reactor.seconds() - began > _LONG_S
                 self._parted()
-        self._murmurs = {other for other in self._murmurs if other.fileno() >= 0} | {murmur}
-        return murmur.explain
+        self._murmurs = {other for other in self._murmurs if other.fileno() >= 0} | {session.murmur}
+        return session
 
     async def _listening(self) -> None:
         while not self._listens:

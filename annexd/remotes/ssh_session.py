@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 
 from annexd.errors import PeerLost, Refused
 from annexd.remotes import ssh_mux
+from annexd.remotes.dialing import Explain
 from annexd.remotes.murmur import Murmur
 from annexd.sessions.wire import Wire
 from annexd.transports.pipes import OwnPipes, close_all, new_pipes
@@ -83,13 +84,57 @@ class Control:
         self._socket.close()
 
 
-async def open_session(
-    reactor: Any, path: str, command: bytes, wire: Wire, ended: Callable[[], None]
-) -> Murmur:
+class Session:
     """
-    Have the ssh at the control socket ``path`` run ``command``, and connect
-    ``wire`` to it.  ``ended`` is called when they have parted again.  Raises
-    `NoSession`, `PeerLost` and `FramingError`.
+    A command at the other end: ``output`` is what it reads from, ``input``
+    what it says, ``murmur`` what it says beside that.  Owned by whoever has
+    it, until `close` or `join`.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        control: Control,
+        descriptors: tuple[int, int],
+        murmur: Murmur,
+        ended: Callable[[], None],
+    ) -> None:
+        self._reactor = reactor
+        self._control = control
+        self.input, self.output = descriptors
+        self.murmur = murmur
+        self._ended: Callable[[], None] | None = ended
+
+    def join(self, wire: Wire) -> Explain:
+        """Connect ``wire`` to the command; the session ends with it."""
+        OwnPipes(self._reactor, self.input, self.output, self._part).connect(wire)
+        return self.murmur.explain
+
+    def give(self) -> tuple[int, int]:
+        """``input`` and ``output``, to whoever closes them from now on."""
+        given = self.input, self.output
+        self.input = self.output = -1
+        return given
+
+    def close(self) -> None:
+        """The command is told that nobody listens any more; what it has said beside is kept."""
+        if self._ended is not None:
+            if self.output >= 0:
+                close_all(self.give())
+            self._part()
+
+    def _part(self) -> None:
+        ended, self._ended = self._ended, None
+        self._control.close()
+        if ended is not None:
+            ended()
+
+
+async def open_session(reactor: Any, path: str, command: bytes, ended: Callable[[], None]) -> Session:
+    """
+    Have the ssh at the control socket ``path`` run ``command``.  ``ended`` is
+    called when the session is over.  Raises `NoSession`, `PeerLost` and
+    `FramingError`.
     """
     (their_input, our_output), (our_input, their_output), (our_error, their_error) = new_pipes(3)
     theirs = (their_input, their_output, their_error)
@@ -108,13 +153,7 @@ async def open_session(
         raise
     finally:
         close_all(theirs)
-
-    def parted() -> None:
-        control.close()
-        ended()
-
-    OwnPipes(reactor, our_input, our_output, parted).connect(wire)
-    return Murmur(reactor, our_error)
+    return Session(reactor, control, (our_input, our_output), Murmur(reactor, our_error), ended)
 
 
 async def _opened(control: Control) -> None:

@@ -18,6 +18,7 @@ import contextlib
 import os
 import threading
 import time
+from dataclasses import dataclass
 from typing import Callable, Protocol
 
 from annexd.errors import Absent, Refused
@@ -31,7 +32,9 @@ RETENTION_S = 600
 
 _WAIT_S = 30.0  # for locks that everybody holds for moments only
 _SIDECAR_VERSION = 10
-_MOST_ENDED = 1000
+_MOMENTS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Between attempts to get what a removal has for a moment."""
+
 _TRIES = 20
 _LONGEST_STAMP = 100
 _TO_READ = os.O_RDONLY | os.O_CREAT
@@ -70,9 +73,8 @@ class ContentLocks:
         self._sidecars = version >= _SIDECAR_VERSION
         self._now = now
         self._unchanged = unchanged
-        # Stamps of locks that were released here while others held theirs.
-        self._ended: dict[bytes, bytes] = {}
-        self._ending = threading.Lock()
+        self._ours: dict[bytes, _Ours] = {}
+        self._counting = threading.Lock()
 
     def share(self, path: bytes) -> Held:
         """
@@ -105,23 +107,24 @@ class ContentLocks:
     # --- with files beside the object ----------------------------------------
 
     def _share_by_sidecar(self, path: bytes) -> Held:
-        held = self._lock_sidecar(path, exclusive=False)
-        if held is None:
-            self.finish(path)
-            raise Locked("the content is being removed")
-        shared = _Shared(self, path, held)
+        with self._counting:
+            self._ours.setdefault(path, _Ours()).count += 1
+        held = None
         try:
+            held = self._lock_sidecar(path, exclusive=False)
+            if held is None:
+                raise Locked("the content is being removed")
             os.stat(path)
-            shared.stamp = self._retain(path)
+            self._retain(path)
             os.stat(path)
             self._modes.freeze_dir(os.path.dirname(path))
         except FileNotFoundError:
-            shared.release()
+            self.end_share(path, held)
             raise Absent("the content is not here") from None
         except BaseException:
-            shared.release()
+            self.end_share(path, held)
             raise
-        return shared
+        return _Shared(self, path, held)
 
     def _claim_by_sidecar(self, path: bytes, finish: Finish) -> Held:
         # Looked at before as well, so as not to be in the way of others for nothing.
@@ -154,10 +157,12 @@ class ContentLocks:
         except FileNotFoundError:
             raise Absent("the content is not here") from None
 
-    def _retain(self, path: bytes) -> bytes:
-        """Keep the content for `RETENTION_S` from now, whatever becomes of us; the stamp that says so."""
+    def _retain(self, path: bytes) -> None:
+        """Keep the content for `RETENTION_S` from now, whatever becomes of us."""
         end_ns = self._now() + RETENTION_S * 10**9
         stamp = b"%d.%09ds" % divmod(end_ns, 10**9)
+        with self._counting:
+            self._ours[path].prolong(end_ns, stamp)
 
         def act() -> None:
             guard = self._modes.created_lock(lock(path + b".rtl", exclusive=True, seconds=_WAIT_S))
@@ -169,34 +174,54 @@ class ContentLocks:
                 guard.release()
 
         self._modes.in_opened_dir(os.path.dirname(path), act, leave_open=True)
-        return stamp
 
     def _check_retention(self, path: bytes) -> None:
         until = _retained_until(path)
         if until is not None and self._now() <= until:
             raise Locked("the content is locked: somebody who relied on it has gone less than 10 minutes ago")
 
-    def end_share(self, path: bytes, stamp: bytes) -> None:
+    def end_share(self, path: bytes, held: FileLock | None) -> None:
         """
-        Clean up, if nobody else holds the lock.  A retention that somebody
-        else has prolonged is his to end: another process's stays, as with
-        git-annex, but among our own sessions the last one ends all.
+        Give back a shared lock, or what was meant to become one, and clean
+        up, if nobody else holds one.  A retention that somebody else has
+        prolonged is his to end: another process's stays, as with git-annex,
+        but among our own sessions the last one ends all.
         """
-        with self._ending:
-            self._end_share(path, stamp)
-
-    def _end_share(self, path: bytes, stamp: bytes) -> None:
-        held = self._lock_sidecar(path, exclusive=True)
-        retained = read_small(path + b".rtm")
         if held is not None:
-            ours = (stamp, self._ended.pop(path, None))
-            self.end_claim(path, held, retained=retained is not None and retained not in ours)
-            return
-        if retained == stamp:
-            if len(self._ended) >= _MOST_ENDED:
-                self._ended.clear()
-            self._ended[path] = stamp
-        self.finish(path)
+            held.release()
+        with self._counting:
+            ours = self._ours[path]
+            ours.count -= 1
+        for pause in (*_MOMENTS_S, 0.0) if ours.stamp else (0.0,):
+            with self._counting:
+                if ours.count or self._end_share(path, ours, last=not pause):
+                    return
+            time.sleep(pause)  # whoever wants to remove it will see that it is retained, and leave that to us
+
+    def _end_share(self, path: bytes, ours: _Ours, last: bool) -> bool:
+        """Whether there is no more to be done; with ``last`` there is not."""
+        done = True
+        try:
+            held = self._lock_sidecar(path, exclusive=True)
+            if held is not None:
+                retained = read_small(path + b".rtm")
+                self.end_claim(path, held, retained=retained is not None and retained != ours.stamp)
+            else:
+                done = last or self._others_share(path)
+                self.finish(path)
+        except Absent:
+            pass
+        finally:
+            if done and self._ours.get(path) is ours:
+                del self._ours[path]
+        return done
+
+    def _others_share(self, path: bytes) -> bool:
+        shared = self._lock_sidecar(path, exclusive=False)
+        if shared is None:
+            return False
+        shared.release()
+        return True
 
     def end_claim(
         self, path: bytes, held: FileLock, retained: bool = False, finish: Finish | None = None
@@ -269,22 +294,33 @@ class _LockedObject:
         self._finish(self._path)
 
 
+@dataclass(slots=True)
+class _Ours:
+    """The locks that our own sessions hold on one object."""
+
+    count: int = 0
+    stamp: bytes = b""
+    """The latest that one of them may have written."""
+
+    _end_ns: int = 0
+
+    def prolong(self, end_ns: int, stamp: bytes) -> None:
+        if end_ns > self._end_ns:
+            self._end_ns, self.stamp = end_ns, stamp
+
+
 class _Shared:
     """A lock file locked by many."""
 
     def __init__(self, locks: ContentLocks, path: bytes, held: FileLock) -> None:
-        self.stamp = b""
         self._locks = locks
         self._path = path
         self._held: FileLock | None = held
 
     def release(self) -> None:
         held, self._held = self._held, None
-        if held is None:
-            return
-        held.release()
-        with contextlib.suppress(Absent):
-            self._locks.end_share(self._path, self.stamp)
+        if held is not None:
+            self._locks.end_share(self._path, held)
 
 
 class _Claim:

@@ -13,7 +13,7 @@ import contextlib
 import getpass
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Callable
@@ -29,6 +29,7 @@ BRANCH = b"refs/heads/git-annex"
 
 _BRANCH = BRANCH.decode("ascii")
 _NOT_ANGLED = re.compile(r"[<>\n\0]")
+_NAME = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 _TRIES = 5
 _LARGEST = 64 * 1024 * 1024  # bytes of a file on the branch; a log of a million lines is as large
 _MOVED_ON = "old reference value does not match"
@@ -89,15 +90,19 @@ class Git:
             self._opened = pygit2.Repository(os.fsdecode(self.git_dir), RepositoryOpenFlag.NO_SEARCH)
         return self._opened
 
-    def config(self) -> dict[bytes, bytes]:
+    def settings(self) -> list[tuple[bytes, bytes]]:
         """
-        All settings that git would use here, the last value of each; names
-        as `git config --list` prints them, ``true`` for those without value.
+        All settings that git would use here, in its order; names as
+        `git config --list` prints them, ``true`` for those without value.
         """
         with _refusing(self.git_dir):
             entries = [(int(e.level), e.raw_name, e.raw_value) for e in self._repository.config]
         entries.sort(key=lambda entry: entry[0])
-        return {name: b"true" if value is None else value for _, name, value in entries}
+        return [(name, b"true" if value is None else value) for _, name, value in entries]
+
+    def config(self) -> dict[bytes, bytes]:
+        """The last value of each setting."""
+        return dict(self.settings())
 
     def refs(self) -> dict[bytes, bytes]:
         """All references that name an object, with its name."""
@@ -233,6 +238,16 @@ class Git:
         with _refusing(self.git_dir):
             one, two = (self._repository[name.decode("ascii")].peel(pygit2.Tree) for name in (commit, other))
             return one.id == two.id
+
+    def lacking(self, names: Iterable[bytes]) -> set[bytes]:
+        """Those of the objects called so, in hex, that are not here."""
+        with _refusing(self.git_dir):
+            odb = self._repository.odb
+            return {n for n in names if not (_NAME.fullmatch(n) and odb.exists(n.decode("ascii")))}
+
+    def is_merge(self, commit: bytes) -> bool:
+        with _refusing(self.git_dir):
+            return len(self._repository[commit.decode("ascii")].peel(pygit2.Commit).parent_ids) > 1
 
     def _committed(self, objects: _Objects, tree: str, message: bytes, parents: list[bytes]) -> Commit:
         who = self._signature()

@@ -52,10 +52,14 @@ class Whereabouts:
         name = self._repository.parts.layout.log_name(key) + b".met"
         return (await self.texts([name]))[name]
 
-    async def config(self) -> dict[bytes, bytes]:
-        """The repository's git config, see `annexd.repo.git.Git.config`."""
+    async def settings(self) -> list[tuple[bytes, bytes]]:
+        """The repository's git config, see `annexd.repo.git.Git.settings`."""
         with refusing():
-            return await self._repository.ledger.run(self._repository.git.config)
+            return await self._repository.ledger.run(self._repository.git.settings)
+
+    async def config(self) -> dict[bytes, bytes]:
+        """The last value of each setting."""
+        return dict(await self.settings())
 
     async def rewrite(self, name: bytes, change: Callable[[bytes, float], bytes]) -> bool:
         """Have a file of the git-annex branch be another one, see `annexd.repo.branch.Branch.rewrite`."""

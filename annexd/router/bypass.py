@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from annexd.router.topology import unwanted_node
 from annexd.router.tree import Plane, Tree, Usable
-from annexd.router.weights import DOWN_COST
 
 _BYPASS_ALL = 256
 """Of more gateways only those are named to a branch that its own are linked to: it knows no way to others."""
@@ -39,21 +38,23 @@ class Lists:
             reached &= set[bytes]().union(*parts)
         unsure = known - reached
         self._forbidden = known & reached
+        self._in_order = sorted(self._forbidden)
         self._contested = _union(plane.contested, unsure)
         """Nodes that gateways have that are forbidden to nobody."""
 
         self._hoped = self._contested & wanted
         if self._hoped:
-            self._hoped -= _served(tree)
-        self._unwanted = plane.members - wanted
+            self._hoped &= tree.unsure()
+        self._unwanted = frozenset() if len(wanted) == len(plane.members) else plane.members - wanted
         self._unsure = unsure
 
     def of(self, part: set[bytes], reaches: frozenset[bytes]) -> tuple[bytes, ...]:
         forbidden = self._forbidden - part
         if len(forbidden) > _BYPASS_ALL:
-            forbidden &= {other for gateway in part for other in self._plane.links[gateway]}
-        words = [*sorted(forbidden), *map(unwanted_node, sorted(self._not_here(part, reaches)))]
-        return _fitting(self._passed, words)
+            forbidden &= frozenset[bytes]().union(*(self._plane.links[gateway] for gateway in part))
+        gateways = filter(forbidden.__contains__, self._in_order)
+        nodes = map(unwanted_node, sorted(self._not_here(part, reaches)))
+        return _fitting([*self._passed, *gateways, *nodes], len(self._passed))
 
     def _not_here(self, part: set[bytes], reaches: frozenset[bytes]) -> frozenset[bytes]:
         """Nodes that may be come by in this branch, but are not for it to serve."""
@@ -67,19 +68,10 @@ def _union(sets: Mapping[bytes, frozenset[bytes]], gateways: Iterable[bytes]) ->
     return frozenset[bytes]().union(*(sets[uuid] for uuid in gateways if uuid in sets))
 
 
-def _served(tree: Tree) -> set[bytes]:
-    """The nodes to which there is a way that is up."""
-    return {node for share in tree.shares.values() for node, cost in share.items() if cost < DOWN_COST}
-
-
-def _fitting(passed: tuple[bytes, ...], words: Iterable[bytes]) -> tuple[bytes, ...]:
-    """As many words as a line has room for; those of the gateways passed through are never left out."""
-    known = dict.fromkeys(passed)
-    left = _LONGEST_BYPASS - sum(len(word) + 1 for word in known)
-    for word in words:
-        if word not in known:
-            left -= len(word) + 1
-            if left < 0:
-                break
-            known[word] = None
-    return tuple(known)
+def _fitting(words: Iterable[bytes], needed: int) -> tuple[bytes, ...]:
+    """As many words as a line has room for; the first ``needed`` are never left out."""
+    fitting = list(dict.fromkeys(words))
+    length = sum(map(len, fitting)) + len(fitting)
+    while length > _LONGEST_BYPASS and len(fitting) > needed:
+        length -= len(fitting.pop()) + 1
+    return tuple(fitting)

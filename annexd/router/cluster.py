@@ -19,7 +19,7 @@ from annexd.flow.pour import Moved
 from annexd.protocol.keys import Key
 from annexd.router import repairing
 from annexd.router.errands import Errands, quietly
-from annexd.router.limits import Limits
+from annexd.router.limits import Limits, Waits, without_waits
 from annexd.router.members import Members
 from annexd.router.opening import open_upload
 from annexd.router.parts import Parts, Samples
@@ -52,9 +52,9 @@ class Cluster:
         limits: Limits | None = None,
     ) -> None:
         self._uuid = uuid
-        self._members = Members(ways, caller)
         self._errands = Errands(clock)
         self._limits = limits or Limits()
+        self._members = Members(ways, caller, self._limits.outer)
         self._parts = Parts(
             uuid,
             self._members,
@@ -72,9 +72,11 @@ class Cluster:
         return self._uuid
 
     def bypass(self, uuids: tuple[bytes, ...]) -> None:
-        """The client says that its requests have passed through these gateways."""
-        self._members.bypass = tuple(dict.fromkeys((*self._members.bypass, *uuids)))
-        self._parts = replace(self._parts, limits=self._limits.behind())
+        """The client, a gateway, says what its requests have passed through; see `Waits` for the rest."""
+        limits = self._limits.behind(Waits.told(uuids))
+        self._members.bypass = tuple(dict.fromkeys((*self._members.bypass, *without_waits(uuids))))
+        self._members.waits = limits.outer
+        self._parts = replace(self._parts, limits=limits)
 
     async def present(self, key: Key) -> bool:
         return await Search(self._parts, key).present()

@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from annexd.router.rewriting import Rewrites
 
 LOCAL_COST, REMOTE_COST = 100.0, 200.0
 """git-annex's, where ``annex-cost`` does not say otherwise."""
@@ -30,7 +32,10 @@ _TRUE = (b"true", b"yes", b"on", b"1")
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """One git remote, or special remote (whose ``url`` is empty), that git-annex has a UUID for."""
+    """
+    One git remote, or special remote (whose ``url`` is empty), that git-annex
+    has a UUID for.  ``url`` is where git goes, see `annexd.router.rewriting`.
+    """
 
     name: str
     uuid: bytes
@@ -50,6 +55,14 @@ class Remote:
 
     ssh_options: tuple[bytes, ...] = ()
     read_only: bool = False
+    push_url: bytes = b""
+    """Where git pushes."""
+
+    written: tuple[bytes, bytes] = (b"", b"")
+    """Its ``url`` and its ``pushurl`` as they stand in the git config."""
+
+    services: tuple[bytes, bytes] = (b"git-upload-pack", b"git-receive-pack")
+    """What git runs there, to fetch and to push."""
 
     @property
     def is_path(self) -> bool:
@@ -68,9 +81,11 @@ class Configured:
     jobs: int = DEFAULT_JOBS
 
     @classmethod
-    def of(cls, config: Mapping[bytes, bytes]) -> Configured:
-        """``config`` as `git config --list` prints it, the last value of each."""
-        remotes = sorted(_remotes(config), key=lambda remote: (remote.cost, remote.name))
+    def of(cls, settings: Iterable[tuple[bytes, bytes]]) -> Configured:
+        """``settings`` are names and values as `git config --list` prints them."""
+        settings = list(settings)
+        config, rewrites = dict(settings), Rewrites.of(settings)
+        remotes = sorted(_remotes(config, rewrites), key=lambda remote: (remote.cost, remote.name))
         clusters = {
             os.fsdecode(name[len(_CLUSTER) :]): uuid
             for name, uuid in config.items()
@@ -101,17 +116,18 @@ def is_path(url: bytes) -> bool:
     return b":" not in url.partition(b"/")[0]
 
 
-def _remotes(config: Mapping[bytes, bytes]) -> list[Remote]:
+def _remotes(config: Mapping[bytes, bytes], rewrites: Rewrites) -> list[Remote]:
     settings: dict[bytes, dict[bytes, bytes]] = {}
     for name, value in config.items():
         match = _REMOTE.fullmatch(name)
         if match is not None:
             settings.setdefault(match[1], {})[match[2].lower()] = value
-    return [_remote(name, own) for name, own in settings.items() if own.get(b"annex-uuid")]
+    return [_remote(name, own, rewrites) for name, own in settings.items() if own.get(b"annex-uuid")]
 
 
-def _remote(name: bytes, settings: Mapping[bytes, bytes]) -> Remote:
-    url = settings.get(b"url", b"")
+def _remote(name: bytes, settings: Mapping[bytes, bytes], rewrites: Rewrites) -> Remote:
+    written = settings.get(b"url", b""), settings.get(b"pushurl", b"")
+    url = rewrites.fetched(written[0])
     nodes = settings.get(b"annex-cluster-node", b"").split()
     options = settings.get(b"annex-ssh-options", b"")
     return Remote(
@@ -125,6 +141,12 @@ def _remote(name: bytes, settings: Mapping[bytes, bytes]) -> Remote:
         shell=settings.get(b"annex-shell", b""),
         ssh_options=_words(options),
         read_only=_flag(settings, b"annex-readonly"),
+        push_url=rewrites.pushed(*written),
+        written=written,
+        services=(
+            settings.get(b"uploadpack", b"git-upload-pack"),
+            settings.get(b"receivepack", b"git-receive-pack"),
+        ),
     )
 
 

@@ -63,7 +63,7 @@ class _Explanation:
 
     def _node(self, depth: int, gateway: bytes, node: bytes, note: str) -> str:
         cost = self._plan.tree.shares[gateway][node]
-        owners = self._plan.plane.owners.get(node, ())
+        owners = self._plan.plane.owners_of(node)
         others = [self._describe(uuid) for uuid in owners if uuid != gateway]
         also = f" (also at {', '.join(others)}: dearer, or of the same cost)" if others else ""
         if gateway not in owners:
@@ -72,7 +72,7 @@ class _Explanation:
         return f"{'  ' * depth}node {self._describe(node)}{note}, cost {cost:.0f}{state}{also}"
 
     def _why_not(self, node: bytes) -> str:
-        owners = self._plan.plane.owners.get(node, ())
+        owners = self._plan.plane.owners_of(node)
         if not owners:
             return "no gateway is known to have it"
         bypassed = self._plan.usable.bypass

@@ -2,9 +2,52 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from annexd.node import Node
+
+_OURS = 2 / 3
+"""Of what another gateway waits for us: what is left is for its and our own work, and the ways there."""
+
+_WAITS = re.compile(rb"waits:([0-9]{1,6}(?:\.[0-9]{1,6})?):([0-9]{1,6}(?:\.[0-9]{1,6})?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """
+    How long a gateway waits for one that it has sent a request to: seconds,
+    for an answer and in the middle of content.  It says so in a word among
+    the gateways to bypass, so that of several in a row the last one is the
+    first to give up, and all others hear what was wrong.  git-annex takes the
+    word for a gateway that it has never heard of, and passes it on.
+    """
+
+    answer: float
+    stall: float
+
+    @classmethod
+    def told(cls, words: Iterable[bytes]) -> Waits | None:
+        """The least of those in such a list: others may not know the words of those before them."""
+        found = [match for match in map(_WAITS.fullmatch, words) if match is not None]
+        if not found:
+            return None
+        return cls(min(float(match[1]) for match in found), min(float(match[2]) for match in found))
+
+    @property
+    def word(self) -> bytes:
+        return b"waits:%.3f:%.3f" % (self.answer, self.stall)
+
+    @property
+    def ours(self) -> Waits:
+        """Of one of whom somebody waits so long: how long it waits itself."""
+        return Waits(self.answer * _OURS, self.stall * _OURS)
+
+
+def without_waits(words: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The gateways, and nodes, in such a list."""
+    return tuple(word for word in words if not _WAITS.fullmatch(word))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +98,27 @@ class Limits:
     outer_stall: float = 15.0
     """What other gateways are taken to wait for this one, for an answer and in the middle of content."""
 
-    def behind(self) -> Limits:
+    @property
+    def outer(self) -> Waits:
+        """What a neighbour gateway is told that it is waited for, by one where a request has come in."""
+        return Waits(self.outer_answer, self.outer_stall)
+
+    def behind(self, told: Waits | None = None) -> Limits:
         """
-        For requests that come from another gateway.  It gives us up when its
-        own deadline passes, with all that we have reached, so whatever holds
-        us up is given up well before that.
+        For requests that come from another gateway, which has ``told`` how
+        long it waits.  It gives us up when its own deadline passes, with all
+        that we have reached, so whatever holds us up is given up well before that.
         """
-        answer = self.outer_answer / 2
+        waits = (told or self.outer).ours
         return replace(
             self,
-            answer=min(self.answer, answer),
-            removal=min(self.removal, answer),
-            progress=min(self.progress, self.outer_stall / 2),
-            commit=min(self.commit, answer),
+            answer=min(self.answer, waits.answer),
+            removal=min(self.removal, waits.answer),
+            progress=min(self.progress, waits.stall),
+            commit=min(self.commit, waits.answer),
             bytes_per_s=max(self.bytes_per_s, 25e6),
+            outer_answer=min(self.outer_answer, waits.answer),
+            outer_stall=min(self.outer_stall, waits.stall),
         )
 
     def for_answer(self, node: Node) -> float:

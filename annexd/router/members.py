@@ -11,6 +11,7 @@ from operator import is_
 
 from annexd.node import Condition, Health, Node
 from annexd.router.clusters import is_cluster
+from annexd.router.limits import Waits
 from annexd.router.ports import Way, Ways
 from annexd.store import Caller, Outcome, Store
 
@@ -69,13 +70,16 @@ class Member:
 
 
 class Members:
-    def __init__(self, ways: Ways, caller: Caller) -> None:
+    """``waits`` is what gateways are told, who pass the request on."""
+
+    def __init__(self, ways: Ways, caller: Caller, waits: Waits) -> None:
         self._ways = ways
         self._caller = caller
         self._stores: dict[tuple[Node, tuple[bytes, ...]], Store] = {}
         self._seen: tuple[Sequence[Way], Sequence[Condition]] = (), ()
         self._members: Sequence[Member] = ()
         self.bypass = caller.bypass
+        self.waits = waits
 
     def now(self) -> Sequence[Member]:
         """Those of this moment, in the order in which they are read from; mostly the same as before."""
@@ -90,7 +94,8 @@ class Members:
         place = way.node, way.bypass
         store = self._stores.get(place)
         if store is None:
-            store = self._stores[place] = way.node.store(replace(self._caller, bypass=way.bypass))
+            told = (*way.bypass, self.waits.word) if way.is_gateway else way.bypass
+            store = self._stores[place] = way.node.store(replace(self._caller, bypass=told))
         return store
 
     def release(self) -> list[Store]:

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from annexd.router.bypass import Lists
+from annexd.router.share import Share
 from annexd.router.topology import Edge, Network
 from annexd.router.tree import Plane, Tree, Usable, cluster_plane, node_plane
 from annexd.router.weights import DOWN_COST, Weights
@@ -66,12 +67,8 @@ class Plan:
     tree: Tree
     usable: Usable
 
-    @property
-    def unsure(self) -> frozenset[bytes]:
-        """Nodes that more neighbours than one may come by, since no way to them is known that is up."""
-        shares = self.tree.shares.values()
-        down = (node for share in shares for node, cost in share.items() if cost >= DOWN_COST)
-        return self.unreached.union(down)
+    unsure: frozenset[bytes]
+    """Nodes that more neighbours than one may come by, since no way to them is known that is up."""
 
 
 class Routes:
@@ -193,23 +190,23 @@ def _cut(plane: Plane, bypass: tuple[bytes, ...], usable: Usable, is_cluster: bo
     here = plane.network.here.uuid
     if here in usable.bypass:
         # It has been here, and what there is to be done here was done then.
-        return Plan((), frozenset(), plane, Tree({}, {}), usable)
+        return Plan((), frozenset(), plane, Tree({}, {}), usable, frozenset())
     tree = plane.grow(usable)
     passed = tuple(dict.fromkeys((*bypass, here)))
     branches = [
         Branch(node, tree.own[node], False, frozenset((node,)), cost, passed)
-        for node, cost in tree.shares.get(here, {}).items()
+        for node, cost in tree.shares.get(here, Share()).items()
     ]
     parts = _parts(tree)
     lists = Lists(plane, tree, usable, passed, parts.values()) if is_cluster else None
     for neighbour, part in parts.items():
         shares = [tree.shares[gateway] for gateway in part if gateway in tree.shares]
-        reaches = frozenset[bytes]().union(*shares)
+        reaches = frozenset[bytes]().union(*(nodes for share in shares for nodes in share.parts))
         told = lists.of(part, reaches) if lists is not None else passed
-        cost = min(min(share.values()) for share in shares)
+        cost = min(share.least for share in shares)
         branches.append(Branch(neighbour, tree.remotes[neighbour], True, reaches, cost, told))
-    unreached = usable.wanted(plane.members).difference(*(branch.reaches for branch in branches))
-    return Plan(tuple(nearest(branches)), unreached, plane, tree, usable)
+    branches = nearest(branches)
+    return Plan(tuple(branches), frozenset(tree.unreached), plane, tree, usable, tree.unsure())
 
 
 def _parts(tree: Tree) -> dict[bytes, set[bytes]]:

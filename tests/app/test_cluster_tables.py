@@ -39,7 +39,7 @@ class Status(SynchronousTestCase):
         found = cluster(
             node("n1", "G1", **health(latency=0.0123), disk_free=5e9, disk_size=1e10, maxsize=10**9),
             node("n2", "G1", **health("down", "it is gone")),
-            node("g2-m1", "G2", cost=420.0),
+            node("g2-m1", "G2", cost=420.0, behind={"name": "g2", **health()}),
             unreached=[{"name": "lost", "uuid": "L"}],
         )
         there = {"name": "g2", "uuid": "G2", "before": "G1", "cost": 210.0, "way": True, **health()}
@@ -54,7 +54,7 @@ class Status(SynchronousTestCase):
             "    n1             up, 12.3 ms     110   3     3.0 kB  1.0 GB   5.0 GB of 10.0 GB\n"
             "    n2             down for 3m10s  110   3     3.0 kB  -        -\n"
             "    gateway g2     up              210   -     -       -        -\n"
-            "      g2-m1        -               420   3     3.0 kB  -        -\n"
+            "      g2-m1        behind g2, up   420   3     3.0 kB  -        -\n"
             f"  n2: down since {moment(NOW - 190)}: it is gone\n"
             "  lost: no way to it is known\n",
         )

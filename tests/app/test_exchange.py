@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from annexd.app.exchange import Exchange, git_in
+from annexd.app.exchange import Exchange
+from annexd.app.exchange_git import git_in
 from annexd.flow.workers import InlineWorkers
 from annexd.repo.local import Repository
 
@@ -22,7 +22,7 @@ class Gateway:
         os.mkdir(path)
         self.git_dir = os.fsencode(path)
         self.workers = InlineWorkers()
-        self.changes = self.ledger = self
+        self.changes = self.ledger = self.git = self
         self.changed: Deferred[None] = Deferred()
 
     def follow(self) -> Gateway:
@@ -35,8 +35,9 @@ class Gateway:
     async def take_in(self) -> bool:
         return False
 
-    async def run(self, function: Any, *arguments: Any) -> bool:
-        return False
+    async def run(self, function: Any, *arguments: Any) -> bytes:
+        """What the branch is at."""
+        return b"tip"
 
 
 class SlowGit:
@@ -45,10 +46,16 @@ class SlowGit:
     def __init__(self) -> None:
         self.running: list[Deferred[None]] = []
         self.called_off: list[Deferred[None]] = []
-        self.asked: list[tuple[bytes, ...]] = []
+        self.asked: list[str] = []
 
-    async def __call__(self, arguments: Sequence[bytes]) -> None:
-        self.asked.append(tuple(arguments))
+    async def fetch(self, remote: str, *refspecs: bytes) -> None:
+        await self.ask("fetch")
+
+    async def push(self, remote: str, *refspecs: bytes) -> None:
+        await self.ask("push")
+
+    async def ask(self, verb: str) -> None:
+        self.asked.append(verb)
         self.running.append(Deferred())
         try:
             await self.running[-1]
@@ -66,8 +73,13 @@ class ExchangeTests(SynchronousTestCase):
         self.neighbours = ["one", "two"]
         self.over = 0
         repository = cast(Repository, self.gateway)
-        self.exchange = Exchange(self.clock, repository, self.git, lambda: self.neighbours, self.ended)
+        self.exchange = Exchange(
+            self.clock, repository, self.git, lambda: self.neighbours, self.listen, over=self.ended
+        )
         self.exchange.start()
+
+    async def listen(self, name: str, begun: Any, heard: Any) -> None:
+        await Deferred[None]()
 
     def ended(self) -> None:
         self.over += 1
@@ -89,7 +101,7 @@ class ExchangeTests(SynchronousTestCase):
 
     def test_after_each_change(self) -> None:
         self.finish()
-        self.assertEqual([asked[0] for asked in self.git.asked], [b"fetch", b"fetch", b"push", b"push"])
+        self.assertEqual(self.git.asked, ["fetch", "fetch", "push", "push"])
         self.gateway.changed.callback(None)
         self.clock.advance(2)
         self.assertEqual(len(self.git.asked), 6)
@@ -131,7 +143,8 @@ class GitTests(TestCase):
         os.chmod(file.name, 0o755)
         environ = {"PATH": f"{top}:{os.defpath}", **given}
         raw = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
-        await git_in(reactor, os.fsencode(top), raw, own_ssh)([b"fetch"])
+        config = {b"core.sshcommand": b"x"} if own_ssh else {}
+        await git_in(reactor, os.fsencode(top), raw, config)([b"fetch"])
         with open(os.path.join(top, "said")) as file:
             return dict(line.rstrip("\n").split("=", 1) for line in file)
 

@@ -6,7 +6,7 @@ import time
 
 from tests.support.load import content_of, key_of
 from tests.support.processes import until
-from tests.support.several_gateways import ANNEXD, STOCK, TWO_WAY, Gateway, GatewaysScene
+from tests.support.several_gateways import ANNEXD, ONE_WAY, STOCK, TWO_WAY, Gateway, GatewaysScene
 
 _SOON = 60.0
 """Seconds; a few are enough on an idle machine."""
@@ -63,6 +63,8 @@ class Chain(Exchange):
         self.await_known(third, self.upload(first, 1), first)
         self.at_both_ends_at_once()
         self.await_quiet(self.quiet_s)
+        self.assertNotIn("not heard of", self.said())
+        self.assertEqual({cable.connections for cable in self.cables.values()}, {1})
         self.one_is_away()
         self.assert_sound()
         self.assertNotIn("rejected", self.said())
@@ -79,17 +81,22 @@ class Chain(Exchange):
     def one_is_away(self) -> None:
         """That is said once, and made up for later."""
         first, second, third = self.gateways
-        self.cables[1, 2].refuse()
+        cables = self.cables[1, 2], self.cables[2, 1]
+        for cable in cables:
+            cable.refuse()
         key = self.upload(first, 30)
         lost = "what G2 knows is not exchanged"
         until(lambda: lost in first.annexd.daemon.said(), "G1 says that G2 is away", _SOON)
         self.upload(first, 31)
         self.assertEqual(self.logged(third, key), set())
-        self.cables[1, 2].mend()
+        for cable in cables:
+            cable.mend()
         self.await_known(second, key, first)
         self.await_known(third, key, first)
+        again = "what G2 knows is exchanged again"
+        until(lambda: again in first.annexd.daemon.said(), "G1 says that G2 is back", _SOON)
         said = first.annexd.daemon.said()
-        self.assertEqual((said.count(lost), said.count("what G2 knows is exchanged again")), (1, 1))
+        self.assertEqual((said.count(lost), said.count(again)), (1, 1))
 
 
 class Off(Exchange):
@@ -107,13 +114,15 @@ class Off(Exchange):
 
 class WithStock(Exchange):
     kinds = (ANNEXD, STOCK)
-    links = TWO_WAY
+    links = ONE_WAY
 
     def test_with_a_gateway_of_git_annexs(self) -> None:
-        """It is told, and asked whenever there is news here."""
+        """It is told, and tells whenever there is news there; it does not even know of us."""
         first, second = self.gateways
         there = self.upload(second, 1)
         self.await_known(second, self.upload(first, 2), first)
         self.await_known(first, there, second)
+        self.await_known(first, self.upload(second, 3), second)
+        self.assertEqual(self.cables[1, 2].connections, 1)
         self.assert_sound()
         self.assertNotIn("not exchanged", self.said())

@@ -126,6 +126,7 @@ class LinkElsewhere(Failing):
 
     kinds = (ANNEXD,) * 4
     links = ((1, 2), (2, 1), (1, 3), (3, 1), (2, 4), (4, 2), (3, 4), (4, 3))
+    nodes = GatewaysScene.nodes  # a link that refuses is noticed without a deadline
 
     def test_the_other_way_is_taken(self) -> None:
         everybody = self.everybody
@@ -141,6 +142,16 @@ class LinkElsewhere(Failing):
             self.assertEqual(reached, everybody, self.said())
             self.assertEqual(self.gateways[3].tap.upload(key), Upload(1, _SIZE))
             self.cables[cut].mend()
+            self.link_is_up(*cut)
+
+    def link_is_up(self, one: int, other: int) -> None:
+        """A gateway reaches another one, and may not go around."""
+        near, far = self.gateways[one - 1], self.gateways[other - 1]
+        session = self.session(near)
+        around = [gateway.uuid for gateway in self.gateways if gateway not in (near, far)]
+        session.send(b"BYPASS " + b" ".join(around) + b"\n")
+        both = {near.name, far.name}
+        until(lambda: self.put(session)[1] == both, "the link is in use", _BACK_S)
 
 
 class Oddities(GatewaysScene):

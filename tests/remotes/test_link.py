@@ -23,6 +23,8 @@ MOST = 3
 
 
 class LinkCase(SynchronousTestCase):
+    settles = False
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.dialer = Scripted()
@@ -32,6 +34,7 @@ class LinkCase(SynchronousTestCase):
             self.dialer,
             self.clock,
             most=MOST,
+            settles=self.settles,
             random=Random(1),
             time_of_day=lambda: 1e9 + self.clock.seconds(),
         )
@@ -225,6 +228,49 @@ class Pool(LinkCase):
         self.successResultOf(self.start(lease.release()))
         self.assert_unavailable(self.ask())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class Settling(LinkCase):
+    """The peer commits what it has recorded when the connection ends."""
+
+    settles = True
+
+    def remove(self) -> None:
+        removal = self.start(self.store().remove(KEY))
+        self.answer()
+        self.assertTrue(self.successResultOf(removal).ok)
+
+    def test_soon_after_a_change(self) -> None:
+        self.remove()
+        self.clock.advance(4)
+        self.remove()
+        self.clock.advance(4)
+        self.assertEqual(len(self.dialer.living), 1)
+        self.clock.advance(1)
+        self.assertEqual(self.dialer.living, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_only_asks_may_do_so_for_long(self) -> None:
+        self.ask_and_answer()
+        self.clock.advance(59)
+        self.assertEqual(len(self.dialer.living), 1)
+
+    def test_one_that_is_never_idle_is_replaced_at_times(self) -> None:
+        for _ in range(20):
+            self.remove()
+            self.clock.advance(2)
+        self.assertEqual((len(self.dialer.scripts), len(self.dialer.living)), (2, 1))
+
+    def test_an_older_one_may_stay_longer(self) -> None:
+        asks = [self.ask(), self.ask()]
+        self.answer(0)
+        self.answer(1)
+        self.assertEqual(len(asks), 2)
+        self.remove()
+        self.clock.advance(5)
+        self.assertEqual([script.lost for script in self.dialer.scripts], [False, True])
+        self.clock.advance(55)
+        self.assertEqual(self.dialer.living, [])
 
 
 class Silence(LinkCase):

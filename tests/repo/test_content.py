@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -13,11 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import Absent, Refused
 from annexd.repo import content
-from annexd.repo.content import RETENTION_S, ContentLocks
+from annexd.repo.content import RETENTION_S, ContentLocks, Held
 from annexd.repo.layout import Layout
 from annexd.repo.locks import FileLock, Locked, lock, try_lock
 from annexd.repo.modes import Modes
-from annexd.repo.othertmp import read_small
 from annexd.repo.settings import Settings
 
 START_NS = 1_795_360_000_123_456_789
@@ -165,23 +165,73 @@ class SidecarTests(EveryVersion):
             lease.release()
         self.assertEqual(self.names(), [b""])
 
-    def test_our_own_last_locks_at_the_same_time(self) -> None:
-        """The older one is released while the newer one sees that it is not the last."""
-        older = self.locks.share(self.path)
-        self.now += 10**9
-        newer = self.locks.share(self.path)
-        release = threading.Thread(target=older.release)
+    def test_removal_tried_when_the_last_lock_ends(self) -> None:
+        """git-annex has seen no retention, then gets the lock before us, and gives up."""
+        shared = self.locks.share(self.path)
+        removals: list[FileLock] = []
+        pauses: list[float] = []
 
-        def slow(path: bytes) -> bytes | None:
-            if release.ident is None:
-                release.start()
-                release.join(0.05)
-            return read_small(path)
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                removals.pop().release()
 
-        self.patch(content, "read_small", slow)
-        newer.release()
-        release.join()
+        self.patch(content.time, "sleep", pause)
+        self.after_giving_back(shared, lambda: removals.append(self.sidecar(exclusive=True)))
+        shared.release()
+        self.assertEqual((self.names(), removals, len(pauses)), ([b""], [], 3))
+
+    def test_removal_that_takes_long(self) -> None:
+        shared = self.locks.share(self.path)
+        self.patch(content.time, "sleep", lambda _: None)
+        self.after_giving_back(shared, lambda: removals.append(self.sidecar(exclusive=True)))
+        removals: list[FileLock] = []
+        shared.release()
+        self.assertEqual(self.names(), [b"", b".lck", b".rtl", b".rtm"])
+        removals.pop().release()
+        self.locks.share(self.path).release()
         self.assertEqual(self.names(), [b""])
+
+    def test_nobody_waits_for_the_locks_of_others(self) -> None:
+        shared = self.locks.share(self.path)
+        other = self.sidecar(exclusive=False)
+        self.patch(content.time, "sleep", lambda _: self.fail("somebody waits"))
+        shared.release()
+        self.assertEqual(self.names(), [b"", b".lck", b".rtl", b".rtm"])
+        other.release()
+
+    def test_locks_from_many_threads(self) -> None:
+        def use(take: Callable[[bytes], Held]) -> None:
+            for _ in range(50):
+                with contextlib.suppress(Locked):
+                    take(self.path).release()
+
+        self.locks = ContentLocks(self.layout, Modes(None, self.version), self.version)
+        takes = (self.locks.share, self.locks.share, self.locks.claim)
+        threads = [threading.Thread(target=use, args=(take,)) for take in takes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(self.names(), [b""])
+        self.assertEqual(self.locks._ours, {})
+
+    def sidecar(self, exclusive: bool) -> FileLock:
+        os.chmod(self.directory, 0o755)
+        held = try_lock(self.path + b".lck", exclusive=exclusive)
+        assert held is not None
+        return held
+
+    def after_giving_back(self, shared: Held, act: Callable[[], object]) -> None:
+        """Do it when a lock has been given back, before anything else."""
+        held = shared._held
+        release = held.release
+
+        def late() -> None:
+            release()
+            act()
+
+        self.patch(held, "release", late)
 
     def test_a_later_end_is_not_made_earlier(self) -> None:
         self.write_retention(self.stamp(1000))

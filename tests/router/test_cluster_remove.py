@@ -196,7 +196,7 @@ class ForAnotherGateway(Case):
         cluster = self.scene.session(removal=60.0, outer_answer=10.0)
         cluster.bypass((b"other-gateway",))
         removal = self.start(cluster.remove(KEY))
-        self.scene.clock.advance(4.9)
+        self.scene.clock.advance(6.6)
         self.assertFalse(removal.over)
         self.scene.clock.advance(0.2)
         self.assertEqual(removal.value().also, (b"n1", b"n3"))

@@ -29,7 +29,7 @@ CONFIG = {
 
 class ConfiguredTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.configured = Configured.of(CONFIG)
+        self.configured = Configured.of(CONFIG.items())
 
     def test_remotes_by_cost(self) -> None:
         found = [(remote.name, remote.uuid, remote.cost) for remote in self.configured.remotes]
@@ -40,7 +40,7 @@ class ConfiguredTests(SynchronousTestCase):
     def test_what_is_proxied(self) -> None:
         self.assertEqual([remote.name for remote in self.configured.remotes if remote.proxied], ["n1", "n.2"])
         self.assertTrue(self.configured.is_gateway)
-        self.assertFalse(Configured.of({b"remote.x.annex-uuid": b"u", b"remote.x.url": b"/x"}).is_gateway)
+        self.assertFalse(Configured.of([(b"remote.x.annex-uuid", b"u"), (b"remote.x.url", b"/x")]).is_gateway)
 
     def test_members_of_a_cluster(self) -> None:
         self.assertEqual([remote.name for remote in self.configured.nodes_of(CLUSTER)], ["n1"])
@@ -52,12 +52,21 @@ class ConfiguredTests(SynchronousTestCase):
         self.assertEqual(remote.shell, b"/opt/annexd-shell")
         self.assertEqual(remote.ssh_options, (b"-p", b"22", b"-o", b"User=a b"))
 
+    def test_where_it_is(self) -> None:
+        """As git has it, with all its values; a path stands for what is cheap."""
+        instead = [(b"url./mnt/.insteadof", b"host:"), (b"url./mnt/.insteadof", b"other:")]
+        configured = Configured.of([*CONFIG.items(), *instead, (b"url.w:.pushinsteadof", b"host:srv")])
+        peer = next(remote for remote in configured.remotes if remote.name == "peer")
+        self.assertEqual((peer.url, peer.push_url), (b"/mnt/srv/peer", b"w:/peer"))
+        self.assertEqual(peer.written, (b"host:srv/peer", b""))
+        self.assertTrue(peer.is_path)
+
     def test_jobs(self) -> None:
         self.assertEqual(self.configured.jobs, 3)
-        self.assertEqual(Configured.of({}).jobs, DEFAULT_JOBS)
-        self.assertEqual(Configured.of({b"annex.jobs": b"0"}).jobs, 1)
-        self.assertGreaterEqual(Configured.of({b"annex.jobs": b"cpus"}).jobs, 1)
-        self.assertEqual(Configured.of({b"annex.jobs": b"many"}).jobs, DEFAULT_JOBS)
+        self.assertEqual(Configured.of([]).jobs, DEFAULT_JOBS)
+        self.assertEqual(Configured.of([(b"annex.jobs", b"0")]).jobs, 1)
+        self.assertGreaterEqual(Configured.of([(b"annex.jobs", b"cpus")]).jobs, 1)
+        self.assertEqual(Configured.of([(b"annex.jobs", b"many")]).jobs, DEFAULT_JOBS)
 
     def test_paths(self) -> None:
         for url in (b"/srv/x", b"../x", b"x", b"./a:b", b"file:///srv/x"):

@@ -129,6 +129,12 @@ class Plans(unittest.TestCase):
         self.assertEqual(plan.unreached, frozenset((N4,)))
         self.assertEqual(Routes(network).plan(D).branches, ())
 
+    def test_a_plan_for_some_leaves_the_others_where_they_are(self) -> None:
+        here = Here(ME, (), (Neighbour(A, "a", 200, frozenset((CLUSTER,))),))
+        found = Routes(Network(here, {CLUSTER: frozenset((N1, N2))}, {}))
+        self.assertEqual(found.plan(CLUSTER, targets=frozenset((N1,))).branches[0].reaches, {N1})
+        self.assertEqual(found.plan(CLUSTER).branches[0].reaches, {N1, N2})
+
     def test_nodes_of_nobody_are_looked_for_where_nothing_is_known(self) -> None:
         cluster = frozenset((CLUSTER,))
         here = Here(ME, (), (Neighbour(A, "a", 200, cluster), Neighbour(B, "b", 100, cluster)))

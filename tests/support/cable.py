@@ -16,6 +16,9 @@ class Cable:
 
     def __init__(self, to: int) -> None:
         self._to = to
+        self.connections = 0
+        """How many there were so far."""
+
         self._listener = _listening(0)
         self.port: int = self._listener.getsockname()[1]
         self._whole = threading.Event()
@@ -59,6 +62,7 @@ class Cable:
                 near, _ = listener.accept()
             except (OSError, ValueError):  # it is closed
                 return
+            self.connections += 1
             threading.Thread(target=self._carry, args=(near,), daemon=True).start()
 
     def _carry(self, near: socket.socket) -> None:
