@@ -36,7 +36,7 @@ _TITLES = {
     "put": ("PUT", "MB/s"),
     "get": ("GET", "MB/s"),
     "check": ("CHECKPRESENT, one connection", "1/s"),
-    "check limit": ("the same, echoed by cat: two wake-ups, no server", "1/s"),
+    "check limit": ("the same echoed by cat: wake-ups alone", "1/s"),
     "tiny put": ("tiny PUT", "1/s"),
     "tiny get": ("tiny GET", "1/s"),
     "tiny remove": ("tiny REMOVE", "1/s"),
