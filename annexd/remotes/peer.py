@@ -12,6 +12,7 @@ from annexd.protocol.keys import Key
 from annexd.remotes.link import Link
 from annexd.remotes.pool import Connection
 from annexd.sessions.ask import Peer
+from annexd.sessions.deadlines import Patience
 from annexd.store import Caller, Lease, Outcome, Reader, Store, Writer
 
 T = TypeVar("T")
@@ -56,6 +57,11 @@ class PeerNode:
 
     def store(self, caller: Caller) -> Store:
         return _PeerStore(self._link, caller, self._boot)
+
+    def use(self, patience: Patience, most: int, allowance: Allowance | None) -> None:
+        """From now on."""
+        self.allowance = allowance
+        self._link.use(patience, most)
 
     def close(self) -> None:
         """End all connections, whatever they are in use for."""

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 
 from annexd.errors import Absent
-from annexd.flow.body import FileSource, Source
+from annexd.flow.body import CarriedSource, FileSource, Source
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo.cached import open_cached, read_cached
@@ -133,13 +133,14 @@ class LocalReader:
         self._workers = workers
         self._opened: Opened | None = opened
         self._gate = Gate()
-        self.source: Source = FileSource(
+        file = FileSource(
             GatedWorkers(workers, self._gate),
             opened.fd,
             opened.offset,
             opened.status.st_size - opened.offset,
             opened.head,
         )
+        self.source: Source = file if parts.is_local else CarriedSource(file)
 
     async def valid(self) -> bool:
         opened = self._opened

@@ -102,13 +102,15 @@ class Cluster:
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         return await open_upload(self._parts, key, file)
 
-    async def lacking(self, key: Key, holders: frozenset[bytes], ask_all: bool = False) -> frozenset[bytes]:
+    async def lacking(
+        self, key: Key, holders: frozenset[bytes], ask_all: bool = False, file: bytes = b""
+    ) -> frozenset[bytes]:
         """The nodes that are to be given it from others, see `annexd.router.repairing.lacking`."""
-        return await repairing.lacking(self._parts, key, holders, ask_all)
+        return await repairing.lacking(self._parts, key, holders, ask_all, file)
 
-    async def fill(self, key: Key, moved: Moved) -> Outcome:
+    async def fill(self, key: Key, moved: Moved, file: bytes = b"") -> Outcome:
         """Give it to them, see `annexd.router.repairing.fill`."""
-        return await repairing.fill(self._parts, key, moved)
+        return await repairing.fill(self._parts, key, moved, file)
 
     async def changes(self) -> tuple[bytes, ...]:
         raise Refused("a cluster has no git refs of its own")

@@ -152,6 +152,7 @@ def nodes_of(members: Sequence[Member]) -> frozenset[bytes]:
 
 def reasons(said: Sequence[tuple[str, str]]) -> str:
     """One sentence of what several places said: ``a: full; b: down``."""
+    said = [(name, sentence.removeprefix(f"{name}: ")) for name, sentence in said]  # some name themselves
     sentences = dict.fromkeys(sentence for _, sentence in said)
     if len(sentences) == 1:
         names = ", ".join(name for name, _ in said)

@@ -20,14 +20,16 @@ _Undisturbed = Callable[[], bool]
 
 
 class Search:
-    """One request's search; nobody is asked the same twice."""
+    """One request's search; nobody is asked the same twice, and those in ``without`` not at all."""
 
-    def __init__(self, parts: Parts, key: Key, file: bytes = b"") -> None:
+    def __init__(
+        self, parts: Parts, key: Key, file: bytes = b"", without: frozenset[Store] = frozenset()
+    ) -> None:
         self._parts = parts
         self._key = key
         self._file = file
         self._holders: frozenset[bytes] = frozenset()
-        self._asked: set[Store] = set()
+        self._asked: set[Store] = set(without)
         self._times: Counter[Node] = Counter()
         self._unsure: list[tuple[str, str]] = []
         """Members that neither have said yes nor no, and why."""
@@ -172,7 +174,7 @@ class Search:
         self._unsure.append((member.name, str(error)))
 
     def _undisturbed(self) -> _Undisturbed:
-        return self._parts.uploads.since_now(self._parts.uuid, self._key)
+        return self._parts.uploads.since_now(self._key)
 
     async def _found(self, member: Member, undisturbed: _Undisturbed) -> None:
         if member.sole is not None and member.sole not in self._holders:

@@ -52,7 +52,8 @@ class DownloadTests(TestCase):
                 await reader.close(True)
                 self.assertEqual(self.open_files(), self.files)
                 with self.assertRaises(Refused):
-                    await reader.source.workers.disk.run(len, b"")  # type: ignore[attr-defined]
+                    source = reader.source if is_local else reader.source._source  # type: ignore[attr-defined]
+                    await source.workers.disk.run(len, b"")  # type: ignore[attr-defined]
 
     async def test_notes(self) -> None:
         """Of what takes long enough to be looked at."""
