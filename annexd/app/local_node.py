@@ -170,7 +170,9 @@ class _LazyStore:
         return PatientReader(await self._patiently(store.read(key, offset, file), _close), self._patiently)
 
     def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
-        return None if self._store is None else self._store.read_now(key, offset, file)
+        if self._store is None or self._disk.down:
+            return None
+        return self._store.read_now(key, offset, file)
 
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         store = await self._opened()

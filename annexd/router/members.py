@@ -76,7 +76,7 @@ class Members:
         self._ways = ways
         self._caller = caller
         self._stores: dict[tuple[Node, tuple[bytes, ...]], Store] = {}
-        self._seen: tuple[Sequence[Way], Sequence[Condition]] = (), ()
+        self._seen: tuple[Sequence[Way], Sequence[tuple[bool, Condition]]] = (), ()
         self._members: Sequence[Member] = ()
         self.bypass = caller.bypass
         self.waits = waits
@@ -84,7 +84,7 @@ class Members:
     def now(self) -> Sequence[Member]:
         """Those of this moment, in the order in which they are read from; mostly the same as before."""
         ways = self._ways(self.bypass)
-        conditions = [way.node.condition for way in ways]
+        conditions = [(way.node.is_local, way.node.condition) for way in ways]
         if conditions != self._seen[1] or not all(map(is_, ways, self._seen[0])):
             self._seen = tuple(ways), conditions
             self._members = tuple(Member(way, self._store(way)) for way in in_order(ways))

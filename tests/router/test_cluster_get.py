@@ -110,6 +110,10 @@ class AtOnce(ClusterCase):
         self.assertEqual(read(), b"1")
         self.two.condition = self.one.condition = Condition()
         self.assertEqual(read(), b"1")
+        self.one.is_local = False
+        self.assertEqual(read(), b"2")
+        self.one.is_local = True
+        self.assertEqual(read(), b"1")
         del ways[0]
         self.assertEqual(read(), b"2")
         ways[:] = [self.two.way(), self.three.way()]
