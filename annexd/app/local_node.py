@@ -169,6 +169,11 @@ class _LazyStore:
         store = await self._opened()
         return PatientReader(await self._patiently(store.read(key, offset, file), _close), self._patiently)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        if self._store is None or self._disk.down:
+            return None
+        return self._store.read_now(key, offset, file)
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         store = await self._opened()
         answer = await self._patiently(store.write(key, file), _close_writer)

@@ -96,6 +96,9 @@ class _PeerStore:
         connection, reader = await self._begin(lambda c: c.peer.read(key, offset, file))
         return _Reader(_Transfer(self._link, connection), reader)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return None
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         connection, writer = await self._begin(lambda c: c.peer.write(key, file))
         if isinstance(writer, Outcome):

@@ -27,7 +27,7 @@ from annexd.router.ports import LocationLog, Ways, Wishes
 from annexd.router.reading import open_reader
 from annexd.router.recording import Recording
 from annexd.router.removing import remove
-from annexd.router.search import Search, present_now
+from annexd.router.search import Search, present_now, read_now
 from annexd.router.uploads import Uploads
 from annexd.store import Caller, Lease, Outcome, Reader, Store, Writer
 
@@ -95,6 +95,9 @@ class Cluster:
 
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         return await open_reader(self._parts, key, offset, file)
+
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return read_now(self._parts, key, offset, file)
 
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         return await open_upload(self._parts, key, file)

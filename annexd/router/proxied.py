@@ -106,6 +106,9 @@ class ProxiedNode:
             raise
         return _ProxiedReader(self, reader)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return None
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         upload = self.uploads.upload(key)
         writer = None

@@ -87,6 +87,10 @@ class Search:
                 return member, reader
         return None
 
+    def check_log_later(self, finder: Member) -> None:
+        """``finder`` has it at this very moment."""
+        self._parts.errands.start(self._check_log(finder, self._undisturbed()))
+
     async def _check_log(self, finder: Member, undisturbed: _Undisturbed) -> None:
         """
         Behind the client's back: whether it says the same as the disks.  A
@@ -206,6 +210,23 @@ def present_now(parts: Parts, key: Key) -> bool | None:
         if here is None:
             denied = False
     return False if denied else None
+
+
+def read_now(parts: Parts, key: Key, offset: int, file: bytes) -> bytes | None:
+    """See `annexd.store.Store.read_now`: what `Search.reader` would begin with, from the same member."""
+    for member in parts.members.now():
+        if not member.node.is_local:
+            continue
+        content = member.store.read_now(key, offset, file)
+        if content is not None:
+            if key.size is not None and len(content) != max(0, key.size - offset):
+                return None
+            if parts.samples.take():
+                Search(parts, key).check_log_later(member)
+            return content
+        if member.store.present_now(key) is not False:
+            return None
+    return None
 
 
 def _silence(seconds: float) -> str:
