@@ -132,6 +132,12 @@ class Store(Protocol):
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         """Raises `Absent` when the content is not here."""
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        """
+        All of it from ``offset`` on, where it is small and can be had without
+        waiting; `None` elsewhere, or where it is refused.
+        """
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         """An `Outcome` instead of a writer: the content is here already."""
 

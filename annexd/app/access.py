@@ -225,6 +225,10 @@ class _Restricted:
         self._verdict.require(Operation.GET)
         return await self._store.read(key, offset, file)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        allowed = self._verdict.rights.allow(Operation.GET)
+        return self._store.read_now(key, offset, file) if allowed else None
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         self._verdict.require(Operation.PUT)
         return await self._store.write(key, file)

@@ -34,9 +34,13 @@ from annexd.app.state import state_directory
 from annexd.app.steward import Steward
 from annexd.app.token_file import TokenFile
 from annexd.app.tokens import Tokens
+from annexd.flow.disks import Disks
+from annexd.flow.mounts import Mounts, MountTable
 from annexd.flow.workers import ThreadedWorkers
 from annexd.repo.changes import InotifyWatch
-from annexd.repo.local import Repository
+from annexd.repo.git import Git
+from annexd.repo.git_apart import GitApart
+from annexd.repo.local import Repository, no_watch
 from annexd.router.directory import Directory
 from annexd.router.places import Place
 from annexd.transports.handoff import Door, Handoff, own_uids
@@ -52,8 +56,14 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     current = Current(plan)
     daemon = current.config.daemon
     workers = ThreadedWorkers(reactor, daemon.disk_threads, daemon.transfer_threads)
-
-    directory = _directory(reactor, workers, current)
+    disks = Disks(
+        reactor,
+        Mounts(MountTable()),
+        lambda: current.config.nodes.answer,
+        daemon.disk_threads,
+        daemon.transfer_threads,
+    )
+    directory = _directory(reactor, workers, disks, current)
     sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.tells_all)
     state = state_directory(daemon.state_directory, environ)
     tokens = Tokens(
@@ -62,7 +72,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         TokenFile(state),
         sessions,
         directory.same,
-        lambda: GitAnnexTokens(current.config.served),
+        lambda: GitAnnexTokens(current.config.served, directory.disk_at),
     )
 
     def tor_socks() -> str:
@@ -108,6 +118,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             ),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
             background=(repairs,),
+            disks=disks,
         ),
     )
     control = Control(
@@ -124,20 +135,25 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     return made
 
 
-def _directory(reactor: Any, workers: ThreadedWorkers, current: Current) -> Directory[Repository]:
+def _directory(
+    reactor: Any, workers: ThreadedWorkers, disks: Disks, current: Current
+) -> Directory[Repository]:
     program = os.fsencode(current.config.daemon.git_annex)
 
     async def open_repository(place: Place) -> Repository:
+        disk = disks.under(place.git_dir, place.content or place.git_dir)
+        disk.file = os.path.join(place.git_dir, b"config")
         return await Repository.open(
             place.git_dir,
-            workers=workers,
+            workers=disk,
             clock=reactor,
             fsync=place.served.fsync,
             program=program,
-            open_watch=lambda touched: InotifyWatch(reactor, touched),
+            open_watch=(lambda touched: InotifyWatch(reactor, touched)) if disk.plain else no_watch,
+            make_git=Git if disk.plain else GitApart,
         )
 
-    return Directory(reactor, workers.disk, open_repository, current.config.served)
+    return Directory(reactor, workers.disk, open_repository, current.config.served, disks=disks)
 
 
 def _logged_in(asked: HandedOver) -> HandedOver:

@@ -17,8 +17,9 @@ from annexd.app.charts import Chart, here_of
 from annexd.app.fullness import Fullness
 from annexd.app.other_addresses import as_asked
 from annexd.app.unusable import Unusable
+from annexd.app.weighing import Weighing
 from annexd.errors import Refused
-from annexd.node import Health, Node
+from annexd.node import Node
 from annexd.protocol.codec import decode_file
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository
@@ -33,7 +34,7 @@ from annexd.router.preferred import Judge, Question
 from annexd.router.routes import Branch, Plan, suspects
 from annexd.router.topology import Edge, Here
 from annexd.router.uploads import Uploads
-from annexd.router.weights import Quality, Weights
+from annexd.router.weights import Weights
 
 _FRESH_S = 1.0
 """For so long what was read of the branch is not read again."""
@@ -65,6 +66,9 @@ class Estate:
         self._clock = clock
         self._make = make
         self._nodes: dict[tuple[Remote, bytes], Node] = {}
+        self._weighing = Weighing()
+        self._found: dict[bytes, tuple[object, Sequence[Way]]] = {}
+        """By the cluster, the last ways, and under what circumstances they are good."""
         self._avoided: dict[Edge, float] = {}  # until when
         self._asked: dict[tuple[Remote, bytes], Remote] = {}
         self._stamp: object = None
@@ -107,6 +111,7 @@ class Estate:
     def _use(self, chart: Chart) -> None:
         self._chart = chart
         self._judge = None
+        self._found.clear()
         expressions = b"".join(self._texts.get(name, b"") for name in _EXPRESSIONS)
         self.asks_for_metadata = _METADATA in expressions
         self.asks_for_sizes = _BALANCED in expressions and bool(self.knowledge.maxsizes)
@@ -201,8 +206,15 @@ class Estate:
 
     def ways(self, cluster: bytes, bypass: tuple[bytes, ...]) -> Sequence[Way]:
         """See `annexd.router.ports.Ways`."""
+        circumstances = bypass, self.weights()
+        known = self._found.get(cluster)
+        if known is not None and known[0] == circumstances and not self._avoided:
+            return known[1]
         plan = self.plan(cluster, bypass)
-        return self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
+        ways = self._ways(plan, lambda branch: cluster if branch.is_gateway else branch.uuid)
+        if not (self._avoided or any(isinstance(way.node, Unusable) for way in ways)):
+            self._found[cluster] = circumstances, ways
+        return ways
 
     def plan(self, cluster: bytes, bypass: tuple[bytes, ...] = ()) -> Plan:
         """Where a request has come from another gateway, that one sees to it that all is reached."""
@@ -258,22 +270,11 @@ class Estate:
             node.close()
         self._nodes.clear()
         self._asked.clear()
+        self._found.clear()
 
     def weights(self) -> Weights:
-        """How the remotes fare: the best of what is known of each by the sessions with it."""
-        qualities: dict[str, Quality] = {}
-        for (remote, _), node in self._nodes.items():
-            condition = node.condition
-            quality = Quality(
-                condition.health is not Health.DOWN,
-                condition.health is Health.SLOW,
-                condition.latency_s,
-                condition.bytes_per_s,
-            )
-            former = qualities.get(remote.name)
-            if former is None or (quality.up and not former.up):
-                qualities[remote.name] = quality
-        return Weights(qualities)
+        """How the remotes fare."""
+        return self._weighing.of(self._nodes)
 
 
 class EstateWishes:

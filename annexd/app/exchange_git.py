@@ -83,8 +83,9 @@ def git_in(
         clean.setdefault(b"GIT_SSH_COMMAND", b"ssh -o BatchMode=yes -o ConnectTimeout=15")
 
     async def git(arguments: Sequence[bytes], given: tuple[int, ...] = ()) -> None:
-        argv = (b"git", *_WITHOUT_ADVICE, *arguments)
-        ended = await run(reactor, argv, cwd=git_dir, environ=clean, seconds=_GIT_S, given=given)
+        # It goes there by itself: where the disk hangs, whoever starts it must not.
+        argv = (b"git", b"-C", git_dir, *_WITHOUT_ADVICE, *arguments)
+        ended = await run(reactor, argv, cwd=b"/", environ=clean, seconds=_GIT_S, given=given)
         if ended.code:
             raise Unavailable(ended.said or f"exit code {ended.code}")
 

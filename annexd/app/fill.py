@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from annexd.app.local_node import LocalNode
-from annexd.flow.workers import Pool
+from annexd.errors import Unavailable
 from annexd.node import Node
 from annexd.repo.whereabouts import Whereabouts
 
@@ -44,12 +44,12 @@ async def tally(
     return Counts({uuid: (keys, size) for uuid, (keys, size) in counts.items()})
 
 
-async def disk_of(node: Node, pool: Pool) -> dict[str, Any]:
+async def disk_of(node: Node) -> dict[str, Any]:
     """``disk_free`` and ``disk_size`` in bytes, where that can be known."""
     if not isinstance(node, LocalNode):
         return {}
     try:
-        disk = await pool.run(os.statvfs, node.path)
-    except OSError:
+        disk = await node.disk.patiently(node.disk.disk.run(os.statvfs, node.path))
+    except (OSError, Unavailable):
         return {}
     return {"disk_free": disk.f_bavail * disk.f_frsize, "disk_size": disk.f_blocks * disk.f_frsize}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
 from annexd.app.admin import Sessions
@@ -23,11 +24,17 @@ from annexd.app.plan import Current
 from annexd.app.ports import Change
 from annexd.app.sockets import Claim
 from annexd.errors import AnnexdError, ConfigError
+from annexd.flow.disk import Hung
+from annexd.flow.disks import Disks
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
 from annexd.transports.handoff import Door, listen, own_uids
 
 _log = Logger()
+
+_POLL_S = 0.05
+_HUNG_S = 5.0
+"""For what is to end while a disk hangs: it may wait for that, or for something else."""
 
 
 class Attendant(Protocol):
@@ -91,6 +98,7 @@ class Parts:
     listeners: Sequence[Listener] = ()
     attendants: Sequence[Attendant] = ()
     background: Sequence[Background] = ()
+    disks: Disks | None = None
 
 
 class Gateway(Service):
@@ -246,19 +254,21 @@ class Gateway(Service):
         parts.notify.stopping()
         await self._stop_listening()
         for work in parts.background:
-            await _whatever_happens(work, work.stop())
+            await self._whatever_happens(work, work.stop())
         if len(parts.sessions):
             seconds = parts.current.deadlines.drain
             _log.info(
                 "{count} sessions have {seconds:g} s to end", count=len(parts.sessions), seconds=seconds
             )
             await parts.sessions.drain(seconds)
-        await parts.door.close()
+        await self._whatever_happens(parts.door, parts.door.close())
         for listener in parts.listeners:
-            await _whatever_happens(listener, listener.close())
+            await self._whatever_happens(listener, listener.close())
         await self._dismiss()
-        await parts.directory.close()
+        await self._whatever_happens(parts.directory, parts.directory.close())
         parts.workers.stop()
+        if parts.disks is not None:
+            parts.disks.stop()
         self._claim.release()
         for number, former in self._former_signals.items():
             signal.signal(number, former)
@@ -271,7 +281,7 @@ class Gateway(Service):
 
     async def _dismiss(self) -> None:
         for attendant in reversed(self._parts.attendants):
-            await attendant.stop()
+            await self._whatever_happens(attendant, attendant.stop())
 
     def _hurry(self) -> None:
         """Whoever says it twice does not want to wait."""
@@ -285,17 +295,31 @@ class Gateway(Service):
         if stopping is not None:
             await stopping
         for listener in self._parts.listeners:
-            await _whatever_happens(listener, listener.stop())
+            await self._whatever_happens(listener, listener.stop())
 
+    async def _whatever_happens(self, part: object, act: Coroutine[Any, Any, None]) -> None:
+        """A bug there, or a disk that hangs, must not keep the other repositories from being closed."""
+        try:
+            await self._unless_a_disk_hangs(act)
+        except CancelledError:
+            raise
+        except Hung as error:
+            _log.warn("{part} is not waited for: {reason}", part=type(part).__name__, reason=str(error))
+        except Exception:
+            _log.failure("stopping {part}", part=type(part).__name__)
 
-async def _whatever_happens(part: Listener | Background, act: Awaitable[None]) -> None:
-    """A bug there must not keep the repositories from being closed."""
-    try:
-        await act
-    except CancelledError:
-        raise
-    except Exception:
-        _log.failure("stopping {part}", part=type(part).__name__)
+    async def _unless_a_disk_hangs(self, act: Coroutine[Any, Any, None]) -> None:
+        """Whoever hangs with it has a moment more than those who only have been told of it."""
+        acting = Deferred.fromCoroutine(act)
+        disks = self._parts.disks
+        left = _HUNG_S
+        while disks is not None and not acting.called:
+            await deferLater(self._reactor, _POLL_S)
+            left = left - _POLL_S if disks.down else _HUNG_S
+            if left <= 0 and not acting.called:
+                acting.addErrback(lambda failure: None)
+                raise Hung(disks.down)
+        await acting
 
 
 def _raise_descriptor_limit() -> None:

@@ -6,11 +6,12 @@ session ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from annexd.app.access import Operation, Rights, Verdict, restricted
@@ -18,9 +19,10 @@ from annexd.app.admin import Sessions
 from annexd.app.logs import clean
 from annexd.app.plan import Current
 from annexd.errors import Denied, FramingError, PeerLost, Refused
+from annexd.flow.disk import Hung
 from annexd.flow.signal import first_of
 from annexd.protocol.codec import encode
-from annexd.protocol.messages import Changed
+from annexd.protocol.messages import Changed, Error
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory, Visit
 from annexd.router.places import Place
@@ -36,6 +38,10 @@ _log = Logger()
 
 Connect = Callable[[], Wire]
 """The peer's connection, once it is certain that there is something to talk about; may raise `Refused`."""
+
+
+End = Callable[[str], None]
+"""Ends a session for the reason given, though what it has under way may never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +162,22 @@ class Host:
         repository that it says it is, ``uuid`` the one that it expects here;
         without ``git`` there is no CONNECT.
         """
+        ends: list[End] = []
+        await self._unless_it_hangs(guest, ends, self._talk(guest, connect, ends, notice, client, uuid, git))
+
+    async def _talk(
+        self,
+        guest: Guest,
+        connect: Connect,
+        ends: list[End],
+        notice: Notice,
+        client: bytes,
+        uuid: bytes | None,
+        git: bool,
+    ) -> None:
         with await self.visit(guest) as repository:
             seat = await self._seat(guest, repository, uuid, Caller(client, guest.principal))
-            with self._connected(guest, connect) as (wire, activity):
+            with self._connected(guest, connect, ends) as (wire, activity):
                 access = self._git_access(guest) if git else None
                 await _serve(wire, seat, activity, access, lambda sentence: notice(clean(sentence)))
             # git-annex commits when a session ends, and clients look at the branch right after it.
@@ -166,11 +185,37 @@ class Host:
 
     async def announce(self, guest: Guest, connect: Connect, uuid: bytes | None = None) -> None:
         """A line for each change of a ref, until the client hangs up."""
+        ends: list[End] = []
+        await self._unless_it_hangs(guest, ends, self._announce(guest, connect, ends, uuid))
+
+    async def _announce(self, guest: Guest, connect: Connect, ends: list[End], uuid: bytes | None) -> None:
         with await self.visit(guest) as repository:
             check_uuid(repository, uuid)
             store = _own_store(repository, Caller(b"", guest.principal), guest.verdict)
-            with self._connected(guest, connect) as (wire, activity):
+            with self._connected(guest, connect, ends) as (wire, activity):
                 await _announce(wire, store, activity)
+
+    async def _unless_it_hangs(self, guest: Guest, ends: list[End], work: Coroutine[Any, Any, None]) -> None:
+        """
+        When the repository's disk does not answer any more, the session is
+        over for the client; what it has under way there goes on for itself.
+        """
+        disk = self._directory.disk(guest.place)
+        if disk.down:
+            work.close()
+            raise Hung(disk.down)
+        session = Deferred.fromCoroutine(work)
+
+        async def over() -> None:
+            await session
+
+        try:
+            await disk.patiently(over(), anyway=True)
+        except Hung as error:
+            for end in ends:
+                end(str(error))
+            session.cancel()
+            raise
 
     async def _seat(self, guest: Guest, repository: Repository, uuid: bytes | None, caller: Caller) -> Seat:
         """The store that a session is for: here ``uuid`` says which."""
@@ -192,8 +237,8 @@ class Host:
         return GitAccess(self.reactor, guest.place.git_dir, refusal)
 
     @contextmanager
-    def _connected(self, guest: Guest, connect: Connect) -> Iterator[tuple[Wire, Activity]]:
-        """The peer as a wire, and an entry in the list of sessions."""
+    def _connected(self, guest: Guest, connect: Connect, ends: list[End]) -> Iterator[tuple[Wire, Activity]]:
+        """The peer as a wire, and an entry in the list of sessions; ``ends`` gets what ends it."""
         wire: Wire | None = None
 
         stopped = ""
@@ -207,7 +252,17 @@ class Host:
         activity = self._sessions.open(
             guest.principal, guest.place.name, guest.transport, stop, guest.address, guest.node
         )
+
+        def give_up(reason: str) -> None:
+            if wire is not None and not activity.verb == "GET":
+                wire.send(Error(reason.encode()))  # in the middle of content nobody could tell it from that
+                wire.hang_up()
+            else:
+                stop(reason)
+            self._sessions.close(activity, reason)
+
         reason = ""
+        ends.append(give_up)
         try:
             wire = connect()
             yield wire, activity

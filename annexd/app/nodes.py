@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
+from weakref import WeakKeyDictionary
 
 from annexd.app.exchange_links import Linked
 from annexd.app.local_node import LocalNode
@@ -17,7 +18,7 @@ from annexd.client.p2p_address import AddressError, parse
 from annexd.errors import ConfigError, Unavailable
 from annexd.node import Node
 from annexd.protocol.messages import Auth
-from annexd.remotes.dialing import Dialer
+from annexd.remotes.dialing import Dialer, GetAuth
 from annexd.remotes.helper import HelperDialer, Helpers
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
@@ -51,7 +52,7 @@ class Nodes:
     """
     Makes the nodes of all gateways.  ``environ`` is that of the programs that
     are run for them; ``settings`` are asked for each node that is made, and
-    ``tor_socks`` for each connection.
+    when they may have changed (`reload`); ``tor_socks`` for each connection.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Nodes:
         self._settings = settings
         self._environ = environ
         self._hosts: SshHosts | None = None
+        self._peers: WeakKeyDictionary[PeerNode, bool] = WeakKeyDictionary()  # whether it is behind tor
         self._helpers = Helpers()
 
     def of(self, repository: Repository) -> Callable[[Remote, bytes], Node]:
@@ -79,6 +81,17 @@ class Nodes:
             return ReadOnlyNode(node) if remote.read_only else node
 
         return make
+
+    def reload(self) -> None:
+        """The settings may be others now: for all nodes, whoever uses them."""
+        settings = self._settings()
+        for node, behind_tor in list(self._peers.items()):
+            if behind_tor:
+                node.use(settings.tor_patience, settings.connections, settings.tor_allowance)
+            else:
+                node.use(settings.patience, settings.connections, None)
+        if self._hosts is not None:
+            self._hosts.connect_s = settings.connect
 
     def links(self, repository: Repository) -> Callable[[Remote, bytes], Linked | None]:
         """See `annexd.app.neighbour_ways.Link`, for one gateway."""
@@ -142,7 +155,7 @@ class Nodes:
             most=settings.connections,
             settles=isinstance(dialer, SshDialer),
         )
-        return PeerNode(link, remote.cost, gateway.boot)
+        return self._kept(PeerNode(link, remote.cost, gateway.boot), behind_tor=False)
 
     def _behind_tor(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: TorAnnex) -> Node:
         settings = self._settings()
@@ -154,13 +167,15 @@ class Nodes:
             patience=settings.tor_patience,
             most=settings.connections,
         )
-        return PeerNode(link, remote.cost, gateway.boot, settings.tor_allowance)
+        node = PeerNode(link, remote.cost, gateway.boot, settings.tor_allowance)
+        return self._kept(node, behind_tor=True)
+
+    def _kept(self, node: PeerNode, behind_tor: bool) -> PeerNode:
+        self._peers[node] = behind_tor
+        return node
 
     def _tor(self, gateway: _Gateway, remote: Remote, uuid: bytes, place: TorAnnex) -> TorDialer:
-        def auth() -> Auth:
-            return _auth(gateway, remote, uuid, place)
-
-        auth()  # without a token there is nothing to try
+        auth = self._auth(gateway, remote, uuid, place)
         isolation = os.fsdecode(gateway.uuid + b" " + uuid)
         return TorDialer(self._reactor, place, self._tor_socks, auth, isolation)
 
@@ -179,7 +194,7 @@ class Nodes:
         raise AssertionError(place)
 
     def _p2p(self, gateway: _Gateway, uuid: bytes, remote: Remote, place: P2PAnnex) -> Dialer:
-        auth = _auth(gateway, remote, uuid, place)
+        auth = self._auth(gateway, remote, uuid, place)
         if place.network != _OWN:
             return HelperDialer(self._reactor, place, auth, self._environ, self._helpers)
         try:
@@ -187,6 +202,25 @@ class Nodes:
         except AddressError as error:
             raise Unavailable(str(error)) from None
         return TlsDialer(self._reactor, address, lambda: self._directory.run(trust, address), auth)
+
+    def _auth(
+        self, gateway: _Gateway, remote: Remote, uuid: bytes, place: Union[P2PAnnex, TorAnnex]
+    ) -> GetAuth:
+        """Its token, as it is when a connection is made.  Raises `Unavailable`, and so does the result."""
+        if uuid != remote.uuid:
+            raise Unavailable(
+                f"its token is for itself only: {os.fsdecode(uuid)} needs an address and a token of its own, "
+                "see `annexd invite --all-nodes`"
+            )
+
+        async def auth() -> Auth:
+            disk = self._directory.disk_at(gateway.git_dir)
+            token = await disk.patiently(disk.disk.run(stored_token, gateway.git_dir, place))
+            if token is None:
+                raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
+            return Auth(gateway.uuid, token)
+
+        return auth
 
     def _ssh(self) -> SshHosts:
         if self._hosts is None:
@@ -200,16 +234,3 @@ def _gateway(repository: Repository) -> _Gateway:
 
 def _options(remote: Remote) -> tuple[str, ...]:
     return tuple(map(os.fsdecode, remote.ssh_options))
-
-
-def _auth(gateway: _Gateway, remote: Remote, uuid: bytes, place: Union[P2PAnnex, TorAnnex]) -> Auth:
-    """Raises `Unavailable`."""
-    if uuid != remote.uuid:
-        raise Unavailable(
-            f"its token is for itself only: {os.fsdecode(uuid)} needs an address and a token of its own, "
-            "see `annexd invite --all-nodes`"
-        )
-    token = stored_token(gateway.git_dir, place)
-    if token is None:
-        raise Unavailable(f"there is no token for {place}; see `git annex p2p --link`")
-    return Auth(gateway.uuid, token)

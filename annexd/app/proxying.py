@@ -44,6 +44,7 @@ class Proxying:
 
     def reload(self) -> None:
         """The next session asks; what may be no more ends."""
+        self._nodes.reload()
         if not self._settings().exchange:
             self._exchanges.end_all()
 
@@ -106,6 +107,7 @@ class Proxying:
             self._reactor,
             limits=self.limits,
             members=estate.knowledge.members(uuid),
+            uploads=estate.uploads,
         )
         return Seat(node, names)
 

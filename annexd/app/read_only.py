@@ -55,6 +55,7 @@ class _ReadOnlyStore:
         self.lock = store.lock
         self.timestamp = store.timestamp
         self.read = store.read
+        self.read_now = store.read_now
         self.changes = store.changes
         self.close = store.close
 

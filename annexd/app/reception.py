@@ -154,7 +154,7 @@ class Reception:
         """Nobody else is told."""
         if failure.check(PeerLost) is not None:  # type: ignore[no-untyped-call]
             _log.debug("{address} is gone: {reason}", address=visitor.shown, reason=str(failure.value))
-        elif failure.check(CancelledError, Refused, FramingError) is not None:  # type: ignore[no-untyped-call]
+        elif failure.check(CancelledError, Refused, Unavailable, FramingError) is not None:  # type: ignore[no-untyped-call]
             reason = visitor.reason or str(failure.value) or "annexd stops"
             _log.info("sent {address} away: {reason}", address=visitor.shown, reason=reason)
         else:
@@ -223,6 +223,9 @@ class Reception:
             except Refused as error:
                 await self._refuse(visitor, entrance, error)
                 introductions.fail()
+            except Unavailable as error:
+                wire.send(Error(str(error).encode("utf-8", "backslashreplace")))
+                raise
             else:
                 await self._pause(visitor, self._guessing.passed(visitor.origin))
                 _tell_login(guest, certificate)

@@ -15,6 +15,8 @@ from annexd.app.logs import clean
 from annexd.app.progress import Progress
 from annexd.app.proxying import Proxying
 from annexd.errors import AnnexdError, Refused
+from annexd.protocol.codec import encode_file
+from annexd.protocol.keys import Key
 from annexd.repo.census import Census, Logged
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
@@ -81,18 +83,24 @@ class Repair:
     async def _look_at(self, logged: Logged) -> None:
         key = logged.key
         self.progress.keys += 1
-        targets = await self._cluster.lacking(key, logged.holders, self.order.ask_all)
+        file = await self._file_of(key)
+        targets = await self._cluster.lacking(key, logged.holders, self.order.ask_all, file)
         if not targets:
             return
         self.progress.lacking += 1
         if self.order.dry_run:
             self.progress.copied(map(self._estate.describe, targets), key.size or 0)
             return
-        outcome = await self._cluster.fill(key, self.progress.moved)
+        outcome = await self._cluster.fill(key, self.progress.moved, file)
         took = targets.intersection(outcome.also)
         self.progress.copied(map(self._estate.describe, took), key.size or 0)
         if not outcome.ok or (outcome.reason and took != targets):
             self.progress.failed(key, outcome.reason or "no node has taken it")
+
+    async def _file_of(self, key: Key) -> bytes:
+        """As in PUT; empty where none is known, as in a gateway without a work tree."""
+        path = await Whereabouts(self._repository).file_of(key)
+        return b"" if path is None else encode_file(path)
 
 
 class Repairs:

@@ -14,7 +14,7 @@ from annexd.app.proxying import Proxying
 from annexd.app.repairs import Order, Repairs
 from annexd.app.route_choice import explained
 from annexd.app.survey import Survey
-from annexd.errors import Refused
+from annexd.errors import Refused, Unavailable
 from annexd.node import Health
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory, Visit
@@ -73,7 +73,7 @@ class Steward:
         for each in [path] if path else self._all_paths():
             try:
                 visit = await self._directory.find(each)
-            except Refused:
+            except (Refused, Unavailable):
                 if path:
                     raise
                 continue  # it is configured, and not there now

@@ -153,7 +153,7 @@ class Survey:
             **cost,
             "remote": clean(remote.name),
             **_condition(node),
-            **await disk_of(node, self._repository.workers.disk),
+            **await disk_of(node),
         }
 
     def _known(self, uuid: bytes) -> dict[str, Any]:

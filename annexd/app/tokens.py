@@ -63,8 +63,8 @@ class Inside(Protocol):
 class Others(Protocol):
     """Tokens that are not ours."""
 
-    def find(self, digest: str) -> bytes | None:
-        """The path of the repository whose secret has this SHA-256.  Blocks."""
+    async def find(self, digest: str) -> bytes | None:
+        """The path of the repository whose secret has this SHA-256."""
 
 
 Same = Callable[[bytes, bytes], Awaitable[bool]]
@@ -125,7 +125,7 @@ class Tokens:
         return Admission(token.principal, token.repository, token.rights, token.node)
 
     async def _from_others(self, digest: str) -> Admission:
-        path = await self._pool.run(self._others.find, digest)
+        path = await self._others.find(digest)
         if path is None:
             raise Refused(self._problem or "there is no such token")
         return Admission(TOKEN + RESERVED, path, Rights.READ_WRITE)

@@ -43,6 +43,9 @@ class _Nothing:
     def present_now(self, key: object) -> None:
         return None
 
+    def read_now(self, key: object, offset: int, file: bytes) -> None:
+        return None
+
     async def _refuse(self, *_: Any) -> Any:
         raise Unavailable(f"{self._node.name}: {self._node.reason}")
 

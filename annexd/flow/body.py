@@ -157,6 +157,33 @@ class FileSink:
             self.error = error
 
 
+class CarriedSource:
+    """
+    A file that is read piece by piece: whoever waits for a piece can go on
+    without it, which is not so while the kernel moves bytes into a connection.
+    """
+
+    def __init__(self, source: FileSource) -> None:
+        self._source = source
+
+    @property
+    def remaining(self) -> int:
+        return self._source.remaining
+
+    async def read(self, limit: int) -> Buffer:
+        return await self._source.read(limit)
+
+
+class CarriedSink:
+    """The same for a file that is written."""
+
+    def __init__(self, sink: FileSink) -> None:
+        self._sink = sink
+
+    async def write(self, data: Buffer) -> None:
+        await self._sink.write(bytes(data))  # a piece that nobody waits for any more is still to be written
+
+
 class Gathered(FileSink):
     """Where what a thread reads is kept in memory: no file, but to the thread it looks like one."""
 

@@ -39,12 +39,11 @@ class Signal:
     only when it fires, which makes a wait cost no more than its Deferred.
     """
 
-    __slots__ = ("_clock", "_waiter", "_seconds", "_expiry", "_timer", "_lost", "_silence", "expired")
+    __slots__ = ("_clock", "_waiter", "_expiry", "_timer", "_lost", "_silence", "expired")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiter: Deferred[None] | None = None
-        self._seconds = 0.0
         self._expiry = 0.0
         self._timer: IDelayedCall | None = None
         self._lost: AnnexdError | None = None
@@ -61,23 +60,26 @@ class Signal:
             raise self._again(self._lost)
         assert self._waiter is None, "the one who waits already would never be woken"
         self._silence = silence
-        self._seconds = seconds
+        self._expire(seconds)
+        waiter: Deferred[None] = Deferred(self._forget)
+        self._waiter = waiter
+        await waiter
+
+    def _expire(self, seconds: float) -> None:
         self._expiry = self._clock.seconds() + seconds
         if self._timer is None:
             self._timer = self._clock.callLater(seconds, self._check)
         elif self._timer.getTime() > self._expiry:
             self._timer.reset(seconds)
-        waiter: Deferred[None] = Deferred(self._forget)
-        self._waiter = waiter
-        await waiter
 
     @property
     def awaited(self) -> bool:
         return self._waiter is not None
 
-    def put_off(self) -> None:
-        """Whoever waits does so for as many seconds again, from now on."""
-        self._expiry = self._clock.seconds() + self._seconds
+    def put_off(self, seconds: float, silence: str) -> None:
+        """Whoever waits does so for ``seconds`` from now on, as if he had just begun to."""
+        self._silence = silence
+        self._expire(seconds)
 
     def wake(self) -> None:
         waiter, self._waiter = self._waiter, None

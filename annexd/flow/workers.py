@@ -6,11 +6,15 @@ file never keeps a small question waiting.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
+
+from annexd.flow.threads import Threads
+
+_PARTING_S = 5.0
+"""For what is under way when the threads are to end; what hangs is not waited for."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,6 +25,13 @@ class Pool(Protocol):
         """
         Call ``function`` where it may block.  A wait that is cancelled still
         lasts until the function is done: what it uses may be closed then.
+        """
+
+    async def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """
+        The same for what is not to be done when nobody wants it any more.
+        Who is cancelled before it has begun may be sure that it never will;
+        who is cancelled too late for that gets the result all the same.
         """
 
 
@@ -38,11 +49,11 @@ class ThreadedPool:
     def __init__(self, reactor: IReactorFromThreads, name: str, most: int) -> None:
         self._reactor = reactor
         # Not Twisted's ThreadPool, whose way there and back takes twice as long.
-        self._threads = ThreadPoolExecutor(most, thread_name_prefix=name)
+        self._threads = Threads(name, most)
 
-    def stop(self) -> None:
-        """Wait for what is under way, then end the threads."""
-        self._threads.shutdown()
+    def stop(self, seconds: float = _PARTING_S) -> bool:
+        """Wait for what is under way, then end the threads; whether all have, as one that hangs does not."""
+        return self._threads.stop(seconds)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         job = self._threads.submit(function, *args, **kwargs)
@@ -60,9 +71,25 @@ class ThreadedPool:
             raise cancelled
         return job.result()
 
+    async def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        job = self._threads.submit(function, *args, **kwargs)
+        back: list[Deferred[None]] = [Deferred()]
+        job.add_done_callback(lambda _: self._reactor.callFromThread(_arrive, back))
+        while back:
+            try:
+                await back[0]
+            except CancelledError:
+                if job.cancel():  # `_arrive` is on its way, and finds nobody
+                    raise
+                if back:
+                    back[0] = Deferred()
+        return job.result()
+
 
 def _arrive(back: list[Deferred[None]]) -> None:
-    back.pop().callback(None)
+    waiting = back.pop()
+    if not waiting.called:
+        waiting.callback(None)
 
 
 class ThreadedWorkers:
@@ -70,13 +97,15 @@ class ThreadedWorkers:
         self.disk = ThreadedPool(reactor, "disk", disk)
         self.bulk = ThreadedPool(reactor, "bulk", bulk)
 
-    def stop(self) -> None:
-        self.disk.stop()
-        self.bulk.stop()
+    def stop(self, seconds: float = _PARTING_S) -> bool:
+        return all([self.disk.stop(seconds), self.bulk.stop(seconds)])
 
 
 class _Inline:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs)
+
+    async def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
 
 

@@ -15,6 +15,10 @@ program on its standard error); empty where nothing has.  Takes a second at most
 """
 
 
+GetAuth = Callable[[], Awaitable[Auth]]
+"""Asked for each connection, as a token may be replaced.  Raises `Unavailable` where there is none."""
+
+
 async def nothing_said() -> str:
     return ""
 
@@ -24,7 +28,10 @@ class Dialer(Protocol):
 
     @property
     def auth(self) -> Auth | None:
-        """What the peer wants to hear first; `None` where the transport vouches for us."""
+        """
+        What the peer wants to hear first, for whoever has just connected to it;
+        `None` where the transport vouches for us.
+        """
 
     async def connect(self, wire: Wire) -> Explain:
         """

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from annexd.errors import Unavailable
 from annexd.protocol.messages import Auth
-from annexd.remotes.dialing import Explain
+from annexd.remotes.dialing import Explain, GetAuth
 from annexd.remotes.murmur import Murmur
 from annexd.remotes.url import P2PAnnex
 from annexd.sessions.wire import Wire
@@ -56,7 +56,7 @@ class HelperDialer:
         self,
         reactor: Any,
         place: P2PAnnex,
-        auth: Auth,
+        auth: GetAuth,
         environ: Mapping[str, str],
         helpers: Helpers | None = None,
     ) -> None:
@@ -64,9 +64,11 @@ class HelperDialer:
         self._place = place
         self._environ = environ
         self._helpers = helpers or Helpers()
-        self.auth: Auth | None = auth
+        self._get_auth = auth
+        self.auth: Auth | None = None
 
     async def connect(self, wire: Wire) -> Explain:
+        self.auth = await self._get_auth()
         name = _PREFIX + self._place.network
         program = shutil.which(name, path=self._environ.get("PATH"))
         if program is None:

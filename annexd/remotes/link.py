@@ -86,6 +86,16 @@ class Link:
         self._cramped_until = 0.0
         self._closed = False
 
+    def use(self, patience: Patience, most: int) -> None:
+        """From now on, for those that are connected as well."""
+        self.patience = patience
+        self._most = most
+        self._idle.seconds = patience.idle
+        self._queue.seconds = patience.answer
+        for connection in (*self._idle, *self._used):
+            connection.peer.patience = patience
+            connection.wire.deadlines = patience.deadlines
+
     @property
     def condition(self) -> Condition:
         return self.vitals.condition(self.transfers)

@@ -12,6 +12,7 @@ from annexd.protocol.keys import Key
 from annexd.remotes.link import Link
 from annexd.remotes.pool import Connection
 from annexd.sessions.ask import Peer
+from annexd.sessions.deadlines import Patience
 from annexd.store import Caller, Lease, Outcome, Reader, Store, Writer
 
 T = TypeVar("T")
@@ -57,6 +58,11 @@ class PeerNode:
     def store(self, caller: Caller) -> Store:
         return _PeerStore(self._link, caller, self._boot)
 
+    def use(self, patience: Patience, most: int, allowance: Allowance | None) -> None:
+        """From now on."""
+        self.allowance = allowance
+        self._link.use(patience, most)
+
     def close(self) -> None:
         """End all connections, whatever they are in use for."""
         self._link.close()
@@ -89,6 +95,9 @@ class _PeerStore:
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         connection, reader = await self._begin(lambda c: c.peer.read(key, offset, file))
         return _Reader(_Transfer(self._link, connection), reader)
+
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return None
 
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         connection, writer = await self._begin(lambda c: c.peer.write(key, file))

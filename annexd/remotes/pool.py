@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from annexd.errors import PeerLost
@@ -51,13 +53,16 @@ class Idle:
 
     def __init__(self, clock: IReactorTime, seconds: float, settles: bool = False) -> None:
         self._clock = clock
-        self._seconds = seconds
+        self.seconds = seconds
         self._settles = settles
         self._connections: list[Connection] = []  # the one that was used last is at the end
         self._sweep: IDelayedCall | None = None
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._connections)
 
     def take(self, bypass: tuple[bytes, ...]) -> Connection | None:
         """One that is for the same way through gateways, as far as can be seen alive."""
@@ -86,7 +91,7 @@ class Idle:
             self._sweep = self._clock.callLater(connection.idle_until - now, self._sweep_out)
 
     def _until(self, connection: Connection, now: float) -> float:
-        until = now + self._seconds
+        until = now + self.seconds
         if self._settles and connection.changed_since is not None:
             return min(until, now + _SETTLED_S, connection.changed_since + _SETTLED_AT_LAST_S)
         return until

@@ -21,7 +21,7 @@ class Queue:
 
     def __init__(self, clock: IReactorTime, seconds: float, busy: str) -> None:
         self._clock = clock
-        self._seconds = seconds
+        self.seconds = seconds
         self._busy = busy
         self._waiting: list[tuple[float, int, Deferred[None]]] = []
         self._numbers = itertools.count()
@@ -33,7 +33,7 @@ class Queue:
 
     def stands_still(self, began: float) -> bool:
         """As whoever has come at ``began`` sees it."""
-        return self._standstill(began) >= self._seconds * _SOON
+        return self._standstill(began) >= self.seconds * _SOON
 
     def _standstill(self, began: float) -> float:
         return self._clock.seconds() - max(began, self._moved_at)
@@ -41,12 +41,12 @@ class Queue:
     async def wait(self, began: float) -> None:
         """Until it is worth another look.  Raises `Unavailable`."""
         standstill = self._standstill(began)
-        if standstill >= self._seconds:
+        if standstill >= self.seconds:
             raise Unavailable(self._busy)
         turn: Deferred[None] = Deferred()
         waiter = began, next(self._numbers), turn
         insort(self._waiting, waiter)
-        pause = self._seconds * (1 if self.stands_still(began) else _SOON)
+        pause = self.seconds * (1 if self.stands_still(began) else _SOON)
         late = self._clock.callLater(max(_A_MOMENT_S, pause - standstill), turn.callback, None)
         try:
             await turn

@@ -61,7 +61,7 @@ class SshHosts:
         self._environ = environ
         path = environ.get("PATH")
         self._program = [*_bound_to_us(path), shutil.which(program, path=path) or program]
-        self._connect_s = connect_s
+        self.connect_s = connect_s
         self._idle_s = idle_s
         self._masters: dict[Destination, list[Master]] = {}
         self._numbers = itertools.count(1)
@@ -105,7 +105,7 @@ class SshHosts:
         ours = ["ControlMaster=yes", f"ControlPath={path}", "ControlPersist=no", "BatchMode=yes"]
         ours += ["ClearAllForwardings=yes", "ForwardX11=no", "RemoteCommand=none", "RequestTTY=no"]
         theirs = ["ServerAliveInterval=15", "ServerAliveCountMax=3"]
-        theirs += [f"ConnectTimeout={max(1, round(self._connect_s))}"]
+        theirs += [f"ConnectTimeout={max(1, round(self.connect_s))}"]
         *options, host = to
         first = [word for setting in ours for word in ("-o", setting)]
         last = [word for setting in theirs for word in ("-o", setting)]

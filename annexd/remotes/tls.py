@@ -11,7 +11,7 @@ from typing import Any
 from annexd.client.p2p_address import Address, fingerprint, is_literal
 from annexd.errors import ConfigError, Unavailable
 from annexd.protocol.messages import Auth
-from annexd.remotes.dialing import Explain, nothing_said
+from annexd.remotes.dialing import Explain, GetAuth, nothing_said
 from annexd.sessions.wire import Wire
 from annexd.transports.outgoing import connected
 from annexd.transports.secured import secured_towards
@@ -26,15 +26,17 @@ class TlsDialer:
     """
 
     def __init__(
-        self, reactor: Any, address: Address, context: Callable[[], Awaitable[ssl.SSLContext]], auth: Auth
+        self, reactor: Any, address: Address, context: Callable[[], Awaitable[ssl.SSLContext]], auth: GetAuth
     ) -> None:
         self._reactor = reactor
         self._address = address
         self._get_context = context
         self._context: ssl.SSLContext | None = None
-        self.auth: Auth | None = auth
+        self._get_auth = auth
+        self.auth: Auth | None = None
 
     async def connect(self, wire: Wire) -> Explain:
+        self.auth = await self._get_auth()
         if self._context is None:
             self._context = await self._get_context()
         sock = await connected(self._reactor, self._address.host, self._address.port)

@@ -8,7 +8,7 @@ from typing import Any
 
 from annexd.errors import Unavailable
 from annexd.protocol.messages import Auth
-from annexd.remotes.dialing import Explain, nothing_said
+from annexd.remotes.dialing import Explain, GetAuth, nothing_said
 from annexd.remotes.url import TorAnnex
 from annexd.sessions.wire import Wire
 from annexd.transports.pipes import PipeTransport
@@ -29,21 +29,18 @@ class TorDialer:
         reactor: Any,
         place: TorAnnex,
         socks: Callable[[], str],
-        auth: Callable[[], Auth],
+        auth: GetAuth,
         isolation: str,
     ) -> None:
         self._reactor = reactor
         self._place = place
         self._socks = socks
-        self._auth = auth
+        self._get_auth = auth
         self._isolation = isolation
-
-    @property
-    def auth(self) -> Auth | None:
-        """Raises `Unavailable` where there is no token any more."""
-        return self._auth()
+        self.auth: Auth | None = None
 
     async def connect(self, wire: Wire) -> Explain:
+        self.auth = await self._get_auth()
         place = self._place
         try:
             sock = await connected_through(

@@ -45,10 +45,12 @@ class Changing:
 
     # --- adding --------------------------------------------------------------
 
-    def check_adding(self, parts: Parts, means: Means) -> None:
-        """Refuse now what would be impossible later; for a thread."""
+    def check_adding(self, parts: Parts, means: Means) -> bool:
+        """Refuse now what would be impossible later; for a thread.  Is it we who add it?"""
         if _only_git_annex_adds(parts, means):
             self.git_annex.check("store content in this repository")
+            return False
+        return True
 
     async def add(self, writer: LocalWriter) -> None:
         """Put complete content, verified as far as we can, into place, and say so in the location log."""
@@ -69,6 +71,7 @@ class Changing:
 
     def _place(self, writer: LocalWriter) -> bool:
         """For a thread; `False` when that is for git-annex to do."""
+        writer.arrive()
         if self._has_unlocked_files(writer.parts, writer.key):
             return False
         with _or_taken_back(writer):
@@ -80,11 +83,13 @@ class Changing:
             placed = self._place(writer)
             if placed:
                 self._record(writer)
+                writer.finish()
             return placed
 
     def _record_or_undo(self, writer: LocalWriter) -> None:
         with writer.gate:
             self._record(writer)
+            writer.finish()
 
     def _record(self, writer: LocalWriter) -> None:
         """What the location log does not know of might as well not be here."""
@@ -116,7 +121,8 @@ class Changing:
         if parts.settings.needs_git_annex_to_remove:
             return await self._remove_by_git_annex(parts, key, before)
         try:
-            outcome = await self.ledger.run(self._remove, parts, key, before)
+            # Who calls it off must be able to say what has become of it.
+            outcome = await self.ledger.attempt(self._remove, parts, key, before)
         finally:
             self.sweeper.start()
         if outcome is None:
@@ -158,7 +164,7 @@ class Changing:
     async def _remove_by_git_annex(self, parts: Parts, key: Key, before: int | None) -> Outcome:
         """With git-annex the content goes first, so one that was stopped may not have come to the log."""
         try:
-            return await self.workers.bulk.run(self._drop, parts, key, before)
+            return await self.workers.bulk.attempt(self._drop, parts, key, before)
         except (CancelledError, Refused):
             await self.ledger.run_anyway(self._record_if_gone, parts, key)
             raise

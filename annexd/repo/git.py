@@ -14,7 +14,7 @@ import getpass
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Callable
 
@@ -22,7 +22,8 @@ import pygit2
 from pygit2.enums import ObjectType, ReferenceType, RepositoryOpenFlag
 
 from annexd.errors import Refused
-from annexd.repo import trees
+from annexd.repo import packs, trees
+from annexd.repo.packing import MOST_PACKS, PackFiles, count_packs
 from annexd.repo.uniting import Enough, Unite, United, Uniting, changed
 
 BRANCH = b"refs/heads/git-annex"
@@ -32,15 +33,24 @@ _NOT_ANGLED = re.compile(r"[<>\n\0]")
 _NAME = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 _TRIES = 5
 _LARGEST = 64 * 1024 * 1024  # bytes of a file on the branch; a log of a million lines is as large
+_WORTH_A_PACK = 100  # objects: as many as git leaves in the pack when they are pushed (transfer.unpackLimit)
 _MOVED_ON = "old reference value does not match"
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit that no reference needs to know yet, and the files of the objects that came with it."""
+    """
+    A commit that no reference needs to know yet, and the files of the objects
+    that came with it, which are to be let go of when one does, or never will.
+    """
 
     name: bytes
     object_files: tuple[bytes, ...]
+    pack: PackFiles | None = None
+
+    def let_go(self) -> None:
+        if self.pack is not None:
+            self.pack.let_go()
 
 
 class BranchLocked(Refused):
@@ -185,10 +195,31 @@ class Git:
         refers to it until `move_branch`.
         """
         with _refusing(self.git_dir):
-            objects = _Objects(self._repository)
+            gathered = _Gathered(self._repository)
             base = None if parent is None else str(self._root_of(parent).id)
-            tree = changed(objects, base, trees.nested(files))
-            return self._committed(objects, tree, message, [] if parent is None else [parent])
+            tree = changed(gathered, base, trees.nested(files))
+            objects = _Objects(self._repository)
+            pack = self._packed(gathered)
+            try:
+                if pack is None:
+                    gathered.write_all(objects)
+                commit = self._committed(objects, tree, message, [] if parent is None else [parent])
+            except BaseException:
+                if pack is not None:
+                    pack.let_go()
+                raise
+            if pack is None:
+                return commit
+            return replace(commit, object_files=(*pack.names, *commit.object_files), pack=pack)
+
+    def _packed(self, gathered: _Gathered) -> PackFiles | None:
+        """Each loose object is a file of its own; `None` for few of them, or where there are many packs."""
+        directory = os.path.join(self.common_dir, b"objects", b"pack")
+        if len(gathered.objects) < _WORTH_A_PACK or count_packs(directory) >= MOST_PACKS:
+            return None
+        pack = PackFiles(directory, packs.packed(gathered.objects))
+        pack.write()
+        return pack
 
     def write_merge(
         self, ours: bytes, theirs: bytes, message: bytes, unite: Unite, known: United | None = None
@@ -336,6 +367,33 @@ class _Objects:
             raise failed
         self.names.append(name)
         return name
+
+
+class _Gathered:
+    """Keeps in memory what is written, see `annexd.repo.uniting.Objects`."""
+
+    def __init__(self, repository: pygit2.Repository) -> None:
+        self._repository = repository
+        self.objects: dict[bytes, tuple[int, bytes]] = {}
+
+    def read(self, name: str) -> bytes:
+        known = self.objects.get(bytes.fromhex(name))
+        return _read(self._repository, name) if known is None else known[1]
+
+    def write_file(self, content: bytes) -> str:
+        return self._write(packs.FILE, content)
+
+    def write_tree(self, content: bytes) -> str:
+        return self._write(packs.TREE, content)
+
+    def _write(self, kind: int, content: bytes) -> str:
+        name = packs.name_of(kind, content)
+        self.objects[name] = kind, content
+        return name.hex()
+
+    def write_all(self, objects: _Objects) -> None:
+        for kind, content in self.objects.values():
+            (objects.write_tree if kind == packs.TREE else objects.write_file)(content)
 
 
 @contextlib.contextmanager

@@ -57,6 +57,14 @@ class Ledger:
         await self._turn.acquire()
         return await self._in_turn(function, *args, **kwargs)
 
+    async def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what is not to be done when nobody wants it any more, see `Pool.attempt`."""
+        await self._turn.acquire()
+        try:
+            return await self._pool.attempt(function, *args, **kwargs)
+        finally:
+            self._end_turn()
+
     async def run_anyway(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for what must not be left undone: who is cancelled waits for his turn all the same."""
         cancelled: CancelledError | None = None
@@ -76,10 +84,13 @@ class Ledger:
         try:
             return await self._pool.run(function, *args, **kwargs)
         finally:
-            self._turn.release()
-            if self._written:
-                self._written = False
-                self.put_off()
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._turn.release()
+        if self._written:
+            self._written = False
+            self.put_off()
 
     def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> None:
         """For a thread, within `run`; see `Branch.record`."""

@@ -14,6 +14,7 @@ from annexd.errors import Absent, AnnexdError, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo import leftovers
+from annexd.repo.brief import is_brief
 from annexd.repo.changes import Changes, Follower, Refs, Watch
 from annexd.repo.changing import Changing
 from annexd.repo.content import Held
@@ -23,7 +24,7 @@ from annexd.repo.git import Git
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.ledger import Ledger
 from annexd.repo.objects import may_have_changed
-from annexd.repo.outgoing import LocalReader, Opened, is_unmodified, open_object
+from annexd.repo.outgoing import LocalReader, Opened, is_unmodified, open_object, read_now
 from annexd.repo.partials import Upload, open_upload
 from annexd.repo.parts import Clocks, Parts, assemble, branch_text, config_stamp
 from annexd.repo.pointers import Pointers
@@ -88,6 +89,7 @@ class Repository:
         program: bytes | None = None,
         open_watch: OpenWatch = no_watch,
         clocks: Clocks = _DEFAULT_CLOCKS,
+        make_git: Callable[[bytes], Git] = Git,
     ) -> Repository:
         """
         Open the repository whose git directory is ``git_dir``.  One that
@@ -96,9 +98,10 @@ class Repository:
 
         With ``fsync``, what has been acknowledged survives a power failure.
         ``program`` is the git-annex for what is left to it, ``open_watch``
-        makes the watches on references (without it they are polled).
+        makes the watches on references (without it they are polled), and
+        ``make_git`` what reads the git side, see `annexd.repo.git_apart`.
         """
-        git = Git(git_dir)
+        git = make_git(git_dir)
 
         def read() -> tuple[Parts, bytes | None]:
             work_tree = git.work_tree
@@ -157,8 +160,11 @@ class Repository:
             if await self.workers.disk.run(config_stamp, self.git) == self.parts.stamp:
                 return
             parts = await self.ledger.run(self._parts_now)
-        self.parts = parts
+        before, self.parts = self.parts, parts
         self.ledger.branch = parts.branch
+        if before is not parts:
+            with refusing():
+                await self.workers.disk.run(before.transfers.standing.close)
 
     def _parts_now(self) -> Parts:
         if config_stamp(self.git) == self.parts.stamp:
@@ -195,6 +201,10 @@ class Repository:
         """Commit the journal now, and leave nothing behind that is to be tidied up."""
         await self.sweeper.done()
         await self.ledger.flush()
+        standing = self.parts.transfers.standing
+        if standing.any_idle:
+            with refusing():
+                await self.workers.disk.run(standing.tidy)
 
     async def settle(self) -> None:
         """`flush`, for those who have nobody to tell what goes wrong: the journal keeps it."""
@@ -209,6 +219,7 @@ class Repository:
         await self.ledger.run(self._close)
 
     def _close(self) -> None:
+        self.parts.transfers.standing.close()
         self.git.close()
         if self.parts.pointers is not None:
             self.parts.pointers.close()
@@ -291,6 +302,13 @@ class LocalStore:
             opened = await fetch(self._workers.disk, get, lambda opened: opened.close(False))
         return LocalReader(parts, self._workers, opened)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        try:
+            parts = self._readable()
+            return None if parts.settings.secure_hashes_only else read_now(parts, key, offset)
+        except (OSError, Refused):
+            return None  # `read` says why
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         parts = self._changeable()
         if await self.present(key):
@@ -300,8 +318,8 @@ class LocalStore:
         changing = self._repository.changing
 
         def get() -> Upload | None:
-            changing.check_adding(parts, checker.means)
-            return open_upload(parts, self._peer, key, file)
+            brief = changing.check_adding(parts, checker.means) and is_brief(key)
+            return open_upload(parts, self._peer, key, file, brief)
 
         def give_back(upload: Upload | None) -> None:
             if upload is not None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from dataclasses import dataclass
 
 from annexd.errors import Absent
-from annexd.flow.body import FileSource, Source
+from annexd.flow.body import CarriedSource, FileSource, Source
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
+from annexd.repo.cached import open_cached, read_cached
 from annexd.repo.objects import may_have_changed
 from annexd.repo.parts import Parts
 from annexd.repo.transfer import BRIEF, Transfer
@@ -64,6 +67,32 @@ def open_object(parts: Parts, peer: bytes, key: Key, offset: int, file: bytes) -
         raise
 
 
+def read_now(parts: Parts, key: Key, offset: int) -> bytes | None:
+    """
+    All that is left of what is brief and in memory, without a thread; `None`
+    where one is needed, or where there is nothing to be had.
+    """
+    if not (parts.is_local and key.storable):
+        return None
+    for path in parts.layout.object_paths(key):
+        with contextlib.suppress(OSError):
+            fd = open_cached(path)
+            try:
+                return _cached(fd, offset)
+            finally:
+                os.close(fd)
+    return None
+
+
+def _cached(fd: int, offset: int) -> bytes | None:
+    status = os.fstat(fd)
+    left = max(0, status.st_size - offset)
+    if left > BRIEF or may_have_changed(status) or not stat.S_ISREG(status.st_mode):
+        return None
+    data = read_cached(fd, left, offset) if left else b""
+    return data if len(data) == left else None
+
+
 def is_unmodified(parts: Parts, key: Key, path: bytes, status: os.stat_result) -> bool:
     """Is an object still what it was stored as?  For a thread."""
     if parts.pointers is None or not may_have_changed(status):
@@ -104,13 +133,14 @@ class LocalReader:
         self._workers = workers
         self._opened: Opened | None = opened
         self._gate = Gate()
-        self.source: Source = FileSource(
+        file = FileSource(
             GatedWorkers(workers, self._gate),
             opened.fd,
             opened.offset,
             opened.status.st_size - opened.offset,
             opened.head,
         )
+        self.source: Source = file if parts.is_local else CarriedSource(file)
 
     async def valid(self) -> bool:
         opened = self._opened

@@ -30,7 +30,8 @@ _CLOSE_BEHIND = 2 << 20
 class Upload:
     """
     A partial file, locked for us; ``offset`` bytes were there, ``wanted``
-    are to be there in the end, if that is known.
+    are to be there in the end, if that is known.  While ``fd`` is negative
+    there is no file yet, and `begin` makes it.
     """
 
     path: bytes
@@ -39,29 +40,40 @@ class Upload:
     wanted: int | None
     transfer: Transfer
     space: Space
+    over: bool = False
 
     def needed(self) -> int:
         """Bytes that are still to come, as far as is known."""
-        return 0 if self.wanted is None else max(0, self.wanted - os.fstat(self.fd).st_size)
+        if self.wanted is None:
+            return 0
+        return max(0, self.wanted - (0 if self.fd < 0 else os.fstat(self.fd).st_size))
+
+    def begin(self, parts: Parts) -> None:
+        """Make the file; for a thread.  Raises `OSError`."""
+        self.fd = _open_partial(parts, self.path, os.O_TRUNC)
 
     def close(self, done: bool | None) -> None:
         """
         Give everything back; for a thread.  What has arrived stays for the
         next try, unless it is nothing.  ``done``: the content is here;
-        `None`: nothing was to be sent after all.
+        `None`: nothing was to be sent after all.  Closing it again does nothing.
         """
         self.space.let_go(self)
+        fd, self.fd = self.fd, -1
         try:
-            if os.fstat(self.fd).st_size == 0:
+            if fd >= 0 and os.fstat(fd).st_size == 0:
                 discard(self.path)
         finally:
-            os.close(self.fd)
+            if fd >= 0:
+                os.close(fd)
             self.transfer.end(done)
+            self.over = True
 
 
-def open_upload(parts: Parts, peer: bytes, key: Key, file: bytes) -> Upload | None:
+def open_upload(parts: Parts, peer: bytes, key: Key, file: bytes, brief: bool = False) -> Upload | None:
     """
-    Lock the upload of ``key`` and open its partial file; for a thread.
+    Lock the upload of ``key`` and open its partial file; for a thread.  Where
+    all comes at once (``brief``) one that is not there is not made yet.
     `None` when its content has just arrived by other means.
 
     Raises `Refused` when an upload is under way already, or when there is no
@@ -73,13 +85,13 @@ def open_upload(parts: Parts, peer: bytes, key: Key, file: bytes) -> Upload | No
             transfer.end(True)
             return None
         path = parts.layout.tmp(key)
-        fd = _open_partial(parts, path)
+        fd = -1 if brief and not os.path.lexists(path) else _open_partial(parts, path)
     except BaseException:
         transfer.end(False)
         raise
     upload = Upload(path, fd, 0, key.size, transfer, parts.space)
     try:
-        upload.offset = _usable(fd, key.size)
+        upload.offset = 0 if fd < 0 else _usable(fd, key.size)
         parts.space.claim(upload, upload.needed)
     except BaseException:
         upload.close(False)
@@ -97,9 +109,9 @@ def _usable(fd: int, size: int | None) -> int:
     return there
 
 
-def _open_partial(parts: Parts, path: bytes) -> int:
+def _open_partial(parts: Parts, path: bytes, how: int = 0) -> int:
     # Not through a symlink, and never waiting for a FIFO's other end.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = how | os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:

@@ -86,7 +86,7 @@ def assemble(git: Git, pointers: Pointers | None, *, fsync: bool, clocks: Clocks
         space=Space(annex, settings.disk_reserve),
         branch=Branch(git, layout, settings, modes, lambda: clocks.time_ns() / 1e9, durable=fsync),
         pointers=pointers,
-        is_local=is_local(annex),
+        is_local=is_local(annex) and (not os.path.isdir(layout.objects) or is_local(layout.objects)),
     )
 
 

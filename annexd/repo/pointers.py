@@ -28,6 +28,7 @@ import threading
 from typing import Collection, Iterable, Iterator
 
 from annexd.protocol.keys import Key
+from annexd.repo.disks import is_local
 from annexd.repo.keysdb import KeysDatabase, is_noted
 from annexd.repo.verify import Checker, Means, has_equivalents
 
@@ -103,6 +104,12 @@ class Pointers:
         with self._mutex, contextlib.suppress(sqlite3.Error):
             return bool(self._database.inode_caches(key))
         return False
+
+    def files(self, key: Key) -> list[bytes]:
+        """Those that git-annex has noted for ``key``, locked and unlocked; some may have changed since."""
+        with self._mutex, contextlib.suppress(sqlite3.Error):
+            return self._database.files(key)
+        return []
 
     def close(self) -> None:
         with self._mutex:
@@ -187,6 +194,9 @@ def _mapped(path: bytes) -> Iterator[mmap.mmap | bytes]:
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             yield b""
+            return
+        if not is_local(path):
+            yield file.read()  # in memory that is mapped, a disk that hangs would hold up all threads
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data

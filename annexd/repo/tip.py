@@ -53,9 +53,9 @@ class Tip:
             commit = make(head)
             if commit is None:
                 return False
-            self.settle_objects(commit.object_files)
-            self._disown_index()
             try:
+                self.settle_objects(commit.object_files)
+                self._disown_index()
                 if self._git.move_branch(commit.name, head):
                     self._settle_branch()
                     return True
@@ -64,6 +64,8 @@ class Tip:
             except BranchLocked:
                 if self._clock() >= begin + _PUSH_SECONDS:
                     raise
+            finally:
+                commit.let_go()
             self._sleep(_PAUSE_S)
 
     def _disown_index(self) -> None:

@@ -59,6 +59,11 @@ class Gate:
             self._inside -= 1
             self._changed.notify_all()
 
+    def shut(self) -> None:
+        """For whoever is inside: nobody else comes in any more."""
+        with self._changed:
+            self._closed = True
+
     def close(self) -> None:
         """For a thread.  Only work that runs already is waited for, never work that waits for a thread."""
         with self._changed:
@@ -85,3 +90,10 @@ class _GatedPool:
                 return function(*args, **kwargs)
 
         return await self._pool.run(gated)
+
+    async def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def gated() -> T:
+            with self._gate:
+                return function(*args, **kwargs)
+
+        return await self._pool.attempt(gated)

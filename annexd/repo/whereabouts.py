@@ -10,6 +10,9 @@ from annexd.repo import census
 from annexd.repo.disks import refusing
 from annexd.repo.local import Repository
 
+_MOST_FILES = 4
+"""Of one key: what was noted may be long out of date."""
+
 Noted = Callable[[Key, Mapping[bytes, bool]], None]
 """Called in a thread, for one at a time."""
 
@@ -77,3 +80,15 @@ class Whereabouts:
         with refusing():
             content = await repository.ledger.run(repository.git.checked_in, path)
         return None if content is None else census.pointed_at(content)
+
+    async def file_of(self, key: Key) -> bytes | None:
+        """A file in the work tree, from its top, that stands for ``key``, where git-annex has noted one."""
+        repository = self._repository
+        pointers = repository.parts.pointers
+        if pointers is None:
+            return None
+        with refusing():
+            for path in (await repository.workers.disk.run(pointers.files, key))[:_MOST_FILES]:
+                if await self.key_of(path) == key:
+                    return path
+        return None

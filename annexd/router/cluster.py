@@ -27,7 +27,7 @@ from annexd.router.ports import LocationLog, Ways, Wishes
 from annexd.router.reading import open_reader
 from annexd.router.recording import Recording
 from annexd.router.removing import remove
-from annexd.router.search import Search, present_now
+from annexd.router.search import Search, present_now, read_now
 from annexd.router.uploads import Uploads
 from annexd.store import Caller, Lease, Outcome, Reader, Store, Writer
 
@@ -96,16 +96,21 @@ class Cluster:
     async def read(self, key: Key, offset: int, file: bytes) -> Reader:
         return await open_reader(self._parts, key, offset, file)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return read_now(self._parts, key, offset, file)
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         return await open_upload(self._parts, key, file)
 
-    async def lacking(self, key: Key, holders: frozenset[bytes], ask_all: bool = False) -> frozenset[bytes]:
+    async def lacking(
+        self, key: Key, holders: frozenset[bytes], ask_all: bool = False, file: bytes = b""
+    ) -> frozenset[bytes]:
         """The nodes that are to be given it from others, see `annexd.router.repairing.lacking`."""
-        return await repairing.lacking(self._parts, key, holders, ask_all)
+        return await repairing.lacking(self._parts, key, holders, ask_all, file)
 
-    async def fill(self, key: Key, moved: Moved) -> Outcome:
+    async def fill(self, key: Key, moved: Moved, file: bytes = b"") -> Outcome:
         """Give it to them, see `annexd.router.repairing.fill`."""
-        return await repairing.fill(self._parts, key, moved)
+        return await repairing.fill(self._parts, key, moved, file)
 
     async def changes(self) -> tuple[bytes, ...]:
         raise Refused("a cluster has no git refs of its own")

@@ -9,16 +9,17 @@ which is closed when nobody has used it for a while.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, ParamSpec, Protocol, TypeVar
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from annexd.errors import Refused
+from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import Pool
-from annexd.router.places import Map, Place, Served
+from annexd.router.places import ALL, Map, Place, Served, Sight, candidates
 
 _log = Logger()
 
@@ -38,7 +39,84 @@ class Repository(Protocol):
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Wide(Sight, Protocol):
+    """See `annexd.flow.disks.Sight`."""
+
+    def has(self, paths: Sequence[bytes]) -> bool: ...
+
+
+class Disk(Protocol):
+    """See `annexd.flow.disk.Disk`."""
+
+    @property
+    def disk(self) -> Pool: ...
+
+    @property
+    def down(self) -> str: ...
+
+    @property
+    def since(self) -> float: ...
+
+    @property
+    def plain(self) -> bool: ...
+
+    @property
+    def sight(self) -> Wide: ...
+
+    async def patiently(
+        self,
+        work: Coroutine[Any, Any, T],
+        give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        anyway: bool = False,
+    ) -> T: ...
+
+
+class Disks(Protocol):
+    """See `annexd.flow.disks.Disks`."""
+
+    def at(self, path: bytes) -> Disk: ...
+
+    async def of(self, path: bytes) -> Disk: ...
+
+    def under(self, *paths: bytes) -> Disk: ...
+
+
 R = TypeVar("R", bound=Repository)
+
+
+class _SteadyDisk:
+    """Where nothing is known about disks: one that always answers."""
+
+    down, since, plain, sight = "", 0.0, True, ALL
+
+    def __init__(self, pool: Pool) -> None:
+        self.disk = pool
+
+    async def patiently(
+        self,
+        work: Coroutine[Any, Any, T],
+        give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        anyway: bool = False,
+    ) -> T:
+        return await work
+
+
+class SteadyDisks:
+    """See `annexd.flow.disks.Disks`; for tests, with one for all."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._disk = _SteadyDisk(pool)
+
+    def at(self, path: bytes) -> Disk:
+        return self._disk
+
+    async def of(self, path: bytes) -> Disk:
+        return self._disk
+
+    def under(self, *paths: bytes) -> Disk:
+        return self._disk
 
 
 class Visit(Generic[R]):
@@ -73,8 +151,10 @@ class _Entry(Generic[R]):
 
 class Directory(Generic[R]):
     """
-    ``opener`` opens what serves a place, ``pool`` runs the looking.  ``home``
-    directories are passed in by whoever asks: they are the asking user's.
+    ``opener`` opens what serves a place.  ``pool`` runs what has to do with no
+    repository, the rest is done on ``disks``: whatever is asked of one that
+    does not answer raises `Unavailable` in time.  ``home`` directories are
+    passed in by whoever asks: they are the asking user's.
     """
 
     def __init__(
@@ -84,9 +164,11 @@ class Directory(Generic[R]):
         opener: Callable[[Place], Awaitable[R]],
         served: Sequence[Served],
         idle_s: float = IDLE_S,
+        disks: Disks | None = None,
     ) -> None:
         self._clock = clock
         self._pool = pool
+        self._disks = disks or SteadyDisks(pool)
         self._opener = opener
         self._map = Map(served)
         self._idle_s = idle_s
@@ -106,7 +188,47 @@ class Directory(Generic[R]):
         Raises `Refused` when nothing is served there, in words that do not
         tell whether there is anything at all outside of what is served.
         """
-        return await self._pool.run(self._map.locate, path, home)
+        return await self._locate(self._map, path, home)
+
+    async def locate_alone(self, path: bytes) -> Place:
+        """The same whether it is served or not."""
+        return await self._locate(Map([Served(path)]), path, None)
+
+    async def _locate(self, among: Map, path: bytes, home: bytes | None) -> Place:
+        """Mostly all places where it may be are on one disk."""
+        if path.startswith((b"~", b"/~")):  # of which the system may ask a network
+            places = await self._pool.run(candidates, path, home)
+        else:
+            places = candidates(path, home)
+        disk = self._disks.at(places[0])
+
+        def look() -> Place | None:
+            """`None`: some of them are elsewhere."""
+            return among.locate(path, home, disk.sight) if disk.sight.has(places) else None
+
+        place = await disk.patiently(disk.disk.run(look)) if disk.plain else None
+        return place or await self._locate_elsewhere(among, path, home, places)
+
+    async def _locate_elsewhere(
+        self, among: Map, path: bytes, home: bytes | None, places: Sequence[bytes]
+    ) -> Place:
+        """The same where it is on a disk that may hang, or there are several: each is asked by itself."""
+        refused: Refused | None = None
+        for disk in {await self._disks.of(place): None for place in places}:
+            try:
+                return await disk.patiently(disk.disk.run(among.locate, path, home, disk.sight))
+            except Refused as error:
+                refused = refused or error
+        assert refused is not None
+        raise refused
+
+    def disk(self, place: Place) -> Disk:
+        """The one by which it stands or falls."""
+        return self._disks.under(place.git_dir, place.content or place.git_dir)
+
+    def disk_at(self, path: bytes) -> Disk:
+        """For a path as it is written; nothing is looked at."""
+        return self._disks.at(path)
 
     async def same(self, one: bytes, other: bytes) -> bool:
         """Whether both paths lead to one repository; `True` also where neither leads to any."""
@@ -124,6 +246,13 @@ class Directory(Generic[R]):
 
     async def visit(self, place: Place) -> Visit[R]:
         """Open the repository, or join those who have it open."""
+
+        async def leave(visit: Visit[R]) -> None:
+            visit.leave()
+
+        return await self.disk(place).patiently(self._visit(place), leave)
+
+    async def _visit(self, place: Place) -> Visit[R]:
         entry = self._entries.get(place)
         if entry is None:
             entry = self._entries[place] = _Entry(place)
@@ -176,10 +305,17 @@ class Directory(Generic[R]):
         if entry.idle is not None and entry.idle.active():
             entry.idle.cancel()
         entry.idle = None
-        closing = Deferred.fromCoroutine(self._close(entry))
+        closing = Deferred.fromCoroutine(self._close_patiently(entry))
         self._closing.add(closing)
         closing.addErrback(lambda failure: _log.failure("closing {name}", failure, name=entry.place.name))
         closing.addBoth(lambda _: self._closing.discard(closing))
+
+    async def _close_patiently(self, entry: _Entry[R]) -> None:
+        try:
+            await self.disk(entry.place).patiently(self._close(entry), anyway=True)
+        except Unavailable as error:
+            name = os.fsdecode(entry.place.name)
+            _log.warn("{name} is not closed yet: {reason}", name=name, reason=str(error))
 
     async def _close(self, entry: _Entry[R]) -> None:
         """Whoever asks for the repository meanwhile waits, and opens it anew."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import is_
 
-from annexd.node import Health, Node
+from annexd.node import Condition, Health, Node
 from annexd.router.clusters import is_cluster
 from annexd.router.limits import Waits
 from annexd.router.ports import Way, Ways
@@ -75,12 +76,19 @@ class Members:
         self._ways = ways
         self._caller = caller
         self._stores: dict[tuple[Node, tuple[bytes, ...]], Store] = {}
+        self._seen: tuple[Sequence[Way], Sequence[tuple[bool, Condition]]] = (), ()
+        self._members: Sequence[Member] = ()
         self.bypass = caller.bypass
         self.waits = waits
 
-    def now(self) -> list[Member]:
-        """Those of this moment, in the order in which they are read from."""
-        return [Member(way, self._store(way)) for way in in_order(self._ways(self.bypass))]
+    def now(self) -> Sequence[Member]:
+        """Those of this moment, in the order in which they are read from; mostly the same as before."""
+        ways = self._ways(self.bypass)
+        conditions = [(way.node.is_local, way.node.condition) for way in ways]
+        if conditions != self._seen[1] or not all(map(is_, ways, self._seen[0])):
+            self._seen = tuple(ways), conditions
+            self._members = tuple(Member(way, self._store(way)) for way in in_order(ways))
+        return self._members
 
     def _store(self, way: Way) -> Store:
         place = way.node, way.bypass
@@ -93,6 +101,7 @@ class Members:
     def release(self) -> list[Store]:
         """All stores that were opened; whoever takes them closes them."""
         stores, self._stores = list(self._stores.values()), {}
+        self._seen, self._members = ((), ()), ()
         return stores
 
 
@@ -143,6 +152,7 @@ def nodes_of(members: Sequence[Member]) -> frozenset[bytes]:
 
 def reasons(said: Sequence[tuple[str, str]]) -> str:
     """One sentence of what several places said: ``a: full; b: down``."""
+    said = [(name, sentence.removeprefix(f"{name}: ")) for name, sentence in said]  # some name themselves
     sentences = dict.fromkeys(sentence for _, sentence in said)
     if len(sentences) == 1:
         names = ", ".join(name for name, _ in said)

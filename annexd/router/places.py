@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from annexd.errors import Refused
 
@@ -45,6 +46,33 @@ class Place:
     identity: tuple[int, int]
     """Device and inode of the git directory: another one may come to the same path."""
 
+    content: bytes = field(default=b"", compare=False)
+    """Where the objects are, which may be another disk; as far as that can be seen from here."""
+
+
+class Sight(Protocol):
+    """What the thread that looks for a repository may look at."""
+
+    def near(self, path: bytes) -> bool:
+        """A disk that hangs must not keep those from a repository that is elsewhere."""
+
+    def real(self, path: bytes) -> bytes:
+        """As `os.path.realpath`, as far as that can be seen from here."""
+
+
+class _All:
+    def has(self, paths: Iterable[bytes]) -> bool:
+        return True
+
+    def near(self, path: bytes) -> bool:
+        return True
+
+    def real(self, path: bytes) -> bytes:
+        return os.path.realpath(path)
+
+
+ALL = _All()
+
 
 class Map:
     """What is served, by path; it looks at the disk, so it is for a thread."""
@@ -55,24 +83,23 @@ class Map:
         self._single = tuple(s for s in everything if not s.nested)
         self._singles: dict[bytes, Served] = {}
 
-    def locate(self, path: bytes, home: bytes | None) -> Place:
+    def locate(self, path: bytes, home: bytes | None, sight: Sight = ALL) -> Place:
         """See `annexd.router.directory.Directory.locate`."""
-        plain = absolute(path, home)
-        for suffix in _SUFFIXES:
-            place = self._at(plain + suffix)
+        for candidate in candidates(path, home):
+            place = self._at(candidate, sight) if sight.near(candidate) else None
             if place is not None:
                 return place
         raise Refused(f"no repository is served at {os.fsdecode(path)}")
 
-    def _at(self, candidate: bytes) -> Place | None:
+    def _at(self, candidate: bytes, sight: Sight) -> Place | None:
         """The place whose git directory ``candidate`` is, or the file that points at it."""
         top = _top(candidate)
-        served = self._serving(top)
+        served = self._serving(top, sight)
         if served is None:
             return None
         try:
             git_dir = os.path.realpath(_pointed_at(candidate))
-            inside = not served.nested or _within(git_dir, os.path.realpath(served.path))
+            inside = not served.nested or _within(git_dir, sight.real(served.path))
             if not inside or not is_git_dir(git_dir):
                 return None
             status = os.stat(git_dir)
@@ -80,28 +107,37 @@ class Map:
             return None
         except OSError as error:
             raise Refused(f"{os.fsdecode(top)} cannot be looked at: {error.strerror}") from None
-        name = _renamed(top, served)
+        name = _renamed(top, served, sight)
         own = _top(git_dir)
-        aliases = tuple(dict.fromkeys((name, top, own, _renamed(own, served))))
-        return Place(name, aliases, git_dir, served, (status.st_dev, status.st_ino))
+        aliases = tuple(dict.fromkeys((name, top, own, _renamed(own, served, sight))))
+        content = sight.real(os.path.join(git_dir, b"annex", b"objects"))
+        return Place(name, aliases, git_dir, served, (status.st_dev, status.st_ino), content)
 
-    def _serving(self, top: bytes) -> Served | None:
+    def _serving(self, top: bytes, sight: Sight) -> Served | None:
         """What serves the repository at ``top``, a real path: itself, else the innermost directory."""
-        single = self._single_at(top)
+        single = self._single_at(top, sight)
         if single is not None:
             return single
         if b"/.git/" in top + b"/":
             # A submodule's or a worktree's: they are served by their own names, which rules know.
             return None
-        real = {os.path.realpath(s.path): s for s in self._directories}
+        real = {sight.real(s.path): s for s in self._directories}
         return real[max(around, key=len)] if (around := [d for d in real if _within(top, d)]) else None
 
-    def _single_at(self, top: bytes) -> Served | None:
+    def _single_at(self, top: bytes, sight: Sight) -> Served | None:
         found = self._singles.get(top)
-        if found is None or _top_of(found.path) != top:
-            self._singles = {_top_of(s.path): s for s in reversed(self._single)}
-            found = self._singles.get(top)
+        if found is None or not sight.near(found.path) or _top_of(found.path) != top:
+            elsewhere = {top: s for top, s in self._singles.items() if not sight.near(s.path)}
+            near = {_top_of(s.path): s for s in reversed(self._single) if sight.near(s.path)}
+            self._singles = {**elsewhere, **near}
+            found = near.get(top)
         return found
+
+
+def candidates(path: bytes, home: bytes | None) -> list[bytes]:
+    """Where the git directory, or the file that points at it, may be.  Raises `Refused`."""
+    plain = absolute(path, home)
+    return [plain + suffix for suffix in _SUFFIXES]
 
 
 def absolute(path: bytes, home: bytes | None) -> bytes:
@@ -168,11 +204,11 @@ def _within(path: bytes, directory: bytes) -> bool:
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
-def _renamed(path: bytes, served: Served) -> bytes:
+def _renamed(path: bytes, served: Served, sight: Sight) -> bytes:
     """``path`` as the configuration would spell it."""
     if not served.nested:
         return served.path.rstrip(b"/") or b"/"
-    real = os.path.realpath(served.path)
+    real = sight.real(served.path)
     if not _within(path, real):
         return path
     return os.path.normpath(os.path.join(served.path, path[len(real) :].lstrip(b"/")))

@@ -12,14 +12,19 @@ from annexd.router.failing import patient
 from annexd.router.members import Member
 from annexd.router.parts import Parts
 from annexd.router.search import Search
-from annexd.store import Reader
+from annexd.store import Reader, Store
 
 _log = Logger()
 
 
-async def open_reader(parts: Parts, key: Key, offset: int, file: bytes) -> ClusterReader:
-    """Raises `Absent` when no member has it, `Unavailable` when those that may have it cannot be reached."""
-    search = Search(parts, key, file)
+async def open_reader(
+    parts: Parts, key: Key, offset: int, file: bytes, without: frozenset[Store] = frozenset()
+) -> ClusterReader:
+    """
+    Raises `Absent` when no member has it, `Unavailable` when those that may
+    have it cannot be reached.  ``without`` are members that are not to be asked.
+    """
+    search = Search(parts, key, file, without)
     length = None if key.size is None else max(0, key.size - offset)
     member, reader = await search.reader(offset, length)
     return ClusterReader(parts, key, search, member, reader, offset)
@@ -37,6 +42,8 @@ class ClusterReader:
         self._member = member
         self._reader: Reader | None = reader
         self._replaced = False
+        self.used = [member]
+        """Who has given a part of it."""
         self._end = offset + reader.source.remaining
         self.source: Source = Succession(self._from(reader), self._successor)
 
@@ -74,6 +81,7 @@ class ClusterReader:
         if failed is not None:
             self._parts.errands.start(failed.close(False))
         self._member, self._reader = await self._search.reader(self._end - remaining, remaining)
+        self.used.append(self._member)
         return self._from(self._reader)
 
     def _from(self, reader: Reader) -> Source:

@@ -63,6 +63,7 @@ class _Removal:
         self._before = before
         self._claim = claim
         self._gone: set[bytes] = set()
+        self._unrecorded: list[_Result] = []
 
     async def run(self) -> Outcome:
         members = self._parts.members.now()
@@ -76,9 +77,8 @@ class _Removal:
             ]
             results += await self._from_each(detours(self._parts.members, members, missed))
         finally:
-            if not self._claim.uploading:
-                # What was removed is gone, even if nobody waits for an answer any more.
-                await self._record(self._gone)
+            # What was removed is gone, even if nobody waits for an answer any more.
+            await self._settle()
         failed = self._failed(results, holders)
         reason = reasons([result.reason for result in failed])
         if failed and not self._gone and all(one.refused or one.unreachable for one in failed):
@@ -100,7 +100,17 @@ class _Removal:
         self._gone |= member.dropped(result.outcome)
         if self._claim.uploading:  # then it may be back before the last node has answered
             await self._record_unless_back(member, result.outcome)
+        else:
+            self._unrecorded.append(result)
         return result
+
+    async def _settle(self) -> None:
+        unrecorded, self._unrecorded = self._unrecorded, []
+        if not self._claim.uploading:
+            await self._record(self._gone)
+            return
+        for one in unrecorded:
+            await self._record_unless_back(one.member, one.outcome)
 
     async def _asked(self, member: Member) -> _Result:
         seconds = self._parts.limits.for_removal(member.node)
@@ -138,16 +148,23 @@ class _Removal:
         if not dropped:
             return
         self._claim.disturb()
-        seconds = self._parts.limits.for_answer(member.node)
         is_back = False  # if nobody can say so: to count on content that is not there would be worse
         try:
-            present = member.store.present(self._key)
-            is_back = await self._parts.errands.within(seconds, present, "it has not answered")
+            is_back = await self._is_back(member)
         except (Refused, Unavailable):
             pass
         finally:
             if not is_back:
                 await self._record(dropped)
+
+    async def _is_back(self, member: Member) -> bool:
+        seconds = self._parts.limits.for_answer(member.node)
+        while True:
+            recorded = self._claim.recorded
+            present = member.store.present(self._key)
+            here = await self._parts.errands.within(seconds, present, "it has not answered")
+            if here or recorded == self._claim.recorded:
+                return here
 
     async def _record(self, gone: set[bytes] | frozenset[bytes]) -> None:
         await self._parts.log.record(self._key, dict.fromkeys(gone, False))

@@ -20,14 +20,16 @@ _Undisturbed = Callable[[], bool]
 
 
 class Search:
-    """One request's search; nobody is asked the same twice."""
+    """One request's search; nobody is asked the same twice, and those in ``without`` not at all."""
 
-    def __init__(self, parts: Parts, key: Key, file: bytes = b"") -> None:
+    def __init__(
+        self, parts: Parts, key: Key, file: bytes = b"", without: frozenset[Store] = frozenset()
+    ) -> None:
         self._parts = parts
         self._key = key
         self._file = file
         self._holders: frozenset[bytes] = frozenset()
-        self._asked: set[Store] = set()
+        self._asked: set[Store] = set(without)
         self._times: Counter[Node] = Counter()
         self._unsure: list[tuple[str, str]] = []
         """Members that neither have said yes nor no, and why."""
@@ -84,6 +86,10 @@ class Search:
                     self._parts.errands.start(self._check_log(member, undisturbed))
                 return member, reader
         return None
+
+    def check_log_later(self, finder: Member) -> None:
+        """``finder`` has it at this very moment."""
+        self._parts.errands.start(self._check_log(finder, self._undisturbed()))
 
     async def _check_log(self, finder: Member, undisturbed: _Undisturbed) -> None:
         """
@@ -168,7 +174,7 @@ class Search:
         self._unsure.append((member.name, str(error)))
 
     def _undisturbed(self) -> _Undisturbed:
-        return self._parts.uploads.since_now(self._parts.uuid, self._key)
+        return self._parts.uploads.since_now(self._key)
 
     async def _found(self, member: Member, undisturbed: _Undisturbed) -> None:
         if member.sole is not None and member.sole not in self._holders:
@@ -204,6 +210,23 @@ def present_now(parts: Parts, key: Key) -> bool | None:
         if here is None:
             denied = False
     return False if denied else None
+
+
+def read_now(parts: Parts, key: Key, offset: int, file: bytes) -> bytes | None:
+    """See `annexd.store.Store.read_now`: what `Search.reader` would begin with, from the same member."""
+    for member in parts.members.now():
+        if not member.node.is_local:
+            continue
+        content = member.store.read_now(key, offset, file)
+        if content is not None:
+            if key.size is not None and len(content) != max(0, key.size - offset):
+                return None
+            if parts.samples.take():
+                Search(parts, key).check_log_later(member)
+            return content
+        if member.store.present_now(key) is not False:
+            return None
+    return None
 
 
 def _silence(seconds: float) -> str:

@@ -1,8 +1,10 @@
 """
-Which content is on its way into which cluster, of all sessions together.
+Which content is on its way into which cluster or node, of all sessions together.
 
 Two clients that upload the same are no rare thing: whoever comes second waits
-for the first, and mostly finds that nothing is left to be done.
+for the first, and mostly finds that nothing is left to be done.  A node that
+is used by itself has no such order, it sees to that; but as it may be one of a
+cluster as well, all that happens to a key here is known to all.
 """
 
 from __future__ import annotations
@@ -19,15 +21,35 @@ from annexd.protocol.keys import Key
 from annexd.router.fanout import Backlog
 
 
-class Turn:
-    """One's turn to upload something; `end` may be called again."""
+class Upload:
+    """Somebody uploads something; `end` may be called again."""
 
-    def __init__(self, queue: _Queue) -> None:
-        self._queue: _Queue | None = queue
+    def __init__(self, of_key: _OfKey) -> None:
+        self._of_key: _OfKey | None = of_key
         self.disturbed = False
         """Somebody has removed the same content meanwhile, from some nodes at least."""
+        of_key.begin(self)
+
+    def recording(self) -> None:
+        """What has arrived somewhere is written down now."""
+        if self._of_key is not None:
+            self._of_key.recorded += 1
 
     def end(self) -> None:
+        of_key, self._of_key = self._of_key, None
+        if of_key is not None:
+            of_key.end(self)
+
+
+class Turn(Upload):
+    """One's turn to do so."""
+
+    def __init__(self, of_key: _OfKey, queue: _Queue) -> None:
+        super().__init__(of_key)
+        self._queue: _Queue | None = queue
+
+    def end(self) -> None:
+        super().end()
         queue, self._queue = self._queue, None
         if queue is not None:
             queue.upload = None
@@ -36,44 +58,76 @@ class Turn:
 
 class Claim:
     """
-    A removal, which does not take long, and waits for no upload: the one that
-    is under way, if there is one (``uploading``), is told, and all others wait.
+    A removal, which does not take long, and waits for no upload: those that
+    are under way, if there are any (``uploading``), are told, and all others wait.
     """
 
-    def __init__(self, uploads: Uploads, what: tuple[bytes, Key]) -> None:
-        self._uploads = uploads
-        self._what = what
-        self._queue = uploads._queue(what)
+    def __init__(self, of_key: _OfKey, queue: _Queue) -> None:
+        self._of_key = of_key
+        self._queue = queue
         self._queue.removals += 1
-        self.uploading = self._queue.upload is not None
+        self._uploading = bool(of_key.uploads)
+        self._begun = of_key.uploads_begun
+        of_key.begin(self)
         self.disturb()
+
+    @property
+    def uploading(self) -> bool:
+        """Whether there is, or was since, an upload beside it; one to a single node may have come later."""
+        return self._uploading or self._of_key.uploads_begun > self._begun
 
     def disturb(self) -> None:
         """
         Something may have been removed just now: said when nodes have
-        answered, too, however late, since the upload that is under way then
+        answered, too, however late, since an upload that is under way then
         may have looked what is there before.
         """
-        queue = self._uploads._queues.get(self._what)
-        if queue is not None and queue.upload is not None:
-            queue.upload.disturbed = True
+        for upload in self._of_key.uploads:
+            upload.disturbed = True
+
+    @property
+    def recorded(self) -> int:
+        """Changes when an upload has recorded something: what a node said before that is out of date."""
+        return self._of_key.recorded
 
     def end(self) -> None:
+        self._of_key.end(self)
         self._queue.removals -= 1
         self._queue.move()
 
 
-class _History:
-    """Kept for as long as somebody may ask for it."""
+class _OfKey:
+    """Who is at a key, wherever; kept for as long as somebody is, or may ask for it."""
 
     def __init__(self) -> None:
-        self.begun = 0
+        self.begun = self.uploads_begun = self.recorded = 0
+        self.uploads: set[Upload] = set()
+        self._removals: set[Claim] = set()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.uploads or self._removals)
+
+    def begin(self, one: Upload | Claim) -> None:
+        self.begun += 1
+        if isinstance(one, Upload):
+            self.uploads_begun += 1
+            self.uploads.add(one)
+        else:
+            self._removals.add(one)
+
+    def end(self, one: Upload | Claim) -> None:
+        if isinstance(one, Upload):
+            self.uploads.discard(one)
+        else:
+            self._removals.discard(one)
 
 
 class _Queue:
     """``over`` is called when nobody is at it any more."""
 
-    def __init__(self, over: Callable[[], None]) -> None:
+    def __init__(self, of_key: _OfKey, over: Callable[[], None]) -> None:
+        self._of_key = of_key
         self.upload: Turn | None = None
         self.removals = 0
         self.waiting: deque[Deferred[None]] = deque()
@@ -84,7 +138,7 @@ class _Queue:
         return self.upload is not None or self.removals > 0
 
     def begin(self) -> Turn:
-        self.upload = Turn(self)
+        self.upload = Turn(self._of_key, self)
         return self.upload
 
     def move(self) -> None:
@@ -100,25 +154,29 @@ class Uploads:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._queues: dict[tuple[bytes, Key], _Queue] = {}
-        self._histories: WeakValueDictionary[tuple[bytes, Key], _History] = WeakValueDictionary()
+        self._of_keys: WeakValueDictionary[Key, _OfKey] = WeakValueDictionary()
         self.backlog = Backlog()
 
     def under_way(self, cluster: bytes, key: Key) -> bool:
         """Or a removal."""
         return (cluster, key) in self._queues
 
-    def since_now(self, cluster: bytes, key: Key) -> Callable[[], bool]:
+    def since_now(self, key: Key) -> Callable[[], bool]:
         """
         To be asked later whether an answer from now on is still to be believed:
         nobody has been at it, neither uploading nor removing.
         """
-        history = self._histories.setdefault((cluster, key), _History())
-        begun, at_once = history.begun, self.under_way(cluster, key)
-        return lambda: not at_once and history.begun == begun
+        of_key = self._of_key(key)
+        begun, at_once = of_key.begun, of_key.busy
+        return lambda: not at_once and of_key.begun == begun
 
-    def claim(self, cluster: bytes, key: Key) -> Claim:
+    def claim(self, place: bytes, key: Key) -> Claim:
         """For a removal; to be ended."""
-        return Claim(self, (cluster, key))
+        return Claim(self._of_key(key), self._queue((place, key)))
+
+    def upload(self, key: Key) -> Upload:
+        """For an upload to one node, that waits for nobody; to be ended."""
+        return Upload(self._of_key(key))
 
     async def turn(self, cluster: bytes, key: Key, seconds: float) -> Turn:
         """Raises `Refused` when others upload it for longer than ``seconds``."""
@@ -140,11 +198,11 @@ class Uploads:
 
     def _queue(self, what: tuple[bytes, Key]) -> _Queue:
         if what not in self._queues:
-            history = self._histories.get(what)
-            if history is not None:
-                history.begun += 1
-            self._queues[what] = _Queue(lambda: self._over(what))
+            self._queues[what] = _Queue(self._of_key(what[1]), lambda: self._over(what))
         return self._queues[what]
+
+    def _of_key(self, key: Key) -> _OfKey:
+        return self._of_keys.setdefault(key, _OfKey())
 
     def _over(self, what: tuple[bytes, Key]) -> None:
         del self._queues[what]

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from annexd.errors import Refused, Unavailable
-from annexd.flow.body import FileSink, Sink
+from annexd.flow.body import Sink
 from annexd.protocol.keys import Key
 from annexd.router.errands import quietly
 from annexd.router.fanout import Lane, tee
@@ -61,8 +61,6 @@ class ClusterWriter:
         self._lanes = [self._lane(branch) for branch in branches]
         self._tee = tee(parts.errands.clock, self._lanes, parts.limits, parts.uploads.backlog)
         self.sink: Sink = self._tee
-        if len(branches) == 1 and isinstance(branches[0].writer.sink, FileSink):
-            self.sink = branches[0].writer.sink  # bytes go there without a detour
 
     def _lane(self, branch: Branch) -> Lane:
         ahead = branch.writer.offset - self.offset
@@ -159,6 +157,7 @@ class ClusterWriter:
 
     async def _record(self) -> None:
         unrecorded, self._unrecorded = self._unrecorded, frozenset()
+        self._turn.recording()
         await self._parts.log.record(self._key, dict.fromkeys(unrecorded, True))
 
 

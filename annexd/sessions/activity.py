@@ -5,10 +5,11 @@ each request leaves behind.
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger, LogLevel
+from twisted.logger import LogEvent, Logger, LogLevel
 
 _log = Logger(namespace="annexd.request")
 
@@ -108,21 +109,27 @@ class Activity:
         if not self.verb:
             return
         self.requests += 1
-        _log.emit(
-            _LEVELS[result],
-            _FORMAT,
-            session=self.id,
-            principal=self.principal,
-            repository=self.repository,
-            transport=self.transport,
-            address=self.address,
-            verb=self.verb,
-            key=self.key,
-            bytes=self.moved_bytes,
-            duration=self.clock.seconds() - self.began,
-            result=result,
-            reason=reason,
-        )
+        # As Logger.emit makes it, which takes longer to look whether there is such a level.
+        event: LogEvent = {
+            "log_logger": _log,
+            "log_level": _LEVELS[result],
+            "log_namespace": _log.namespace,
+            "log_source": None,
+            "log_format": _FORMAT,
+            "log_time": time.time(),
+            "session": self.id,
+            "principal": self.principal,
+            "repository": self.repository,
+            "transport": self.transport,
+            "address": self.address,
+            "verb": self.verb,
+            "key": self.key,
+            "bytes": self.moved_bytes,
+            "duration": self.clock.seconds() - self.began,
+            "result": result,
+            "reason": reason,
+        }
+        _log.observer(event)
         self.verb = ""
         self.key = b""
         self.total = None

@@ -61,7 +61,7 @@ class Peer:
     def __init__(self, wire: Wire, uuid: bytes, patience: Patience | None = None) -> None:
         self._wire = wire
         self._uuid = uuid
-        self._patience = patience or Patience(answer=wire.deadlines.stall)
+        self.patience = patience or Patience(answer=wire.deadlines.stall)
         self._turn = DeferredLock()
 
     @property
@@ -122,6 +122,9 @@ class Peer:
             raise
         return reader
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        return None
+
     async def write(self, key: Key, file: bytes) -> Union[Writer, Outcome]:
         turn = await _Turn(self).begin()
         try:
@@ -159,7 +162,7 @@ class _Turn:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self.wire = peer._wire
-        self.patience = peer._patience
+        self.patience = peer.patience
         self._over = False
 
     async def begin(self) -> _Turn:

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError
 from annexd.errors import Absent, AnnexdError, FramingError, PeerLost, Refused, Unavailable
 from annexd.flow.pour import pour
 from annexd.flow.signal import first_of
-from annexd.protocol.codec import decode, encode
+from annexd.protocol.codec import encode
 from annexd.protocol.grammar import Moment, admits, complaint
 from annexd.protocol.keys import Key
 from annexd.protocol.messages import (
@@ -49,21 +49,17 @@ from annexd.protocol.messages import (
 from annexd.sessions import gitlink
 from annexd.sessions.activity import Activity
 from annexd.sessions.handshake import agreed
+from annexd.sessions.prompt import VALIDITY, Prompt
 from annexd.sessions.wire import Wire
 from annexd.store import Outcome, Reader, Store, Writer
 
 _FIRST_READ = 64 * 1024
 """Content up to this size leaves in one write with its header and verdict."""
 
-_PRESENT, _ABSENT = encode(Success()), encode(Failure())
-
 _PLUS = 2
 """The version from which replies may name other repositories."""
 
 _NO_GIT = Refused("this repository cannot be used with git over this connection")
-
-_VALIDITY = 1
-"""The version from which the sender of content says whether it was valid."""
 
 
 class Server:
@@ -91,6 +87,7 @@ class Server:
         self._bypass = bypass
         self._put_was_refused = False
         self._over = False
+        self._prompt = Prompt(wire, store, activity)
 
     async def run(self) -> None:
         """
@@ -100,15 +97,20 @@ class Server:
         """
         while not self._over:
             try:
-                self._wire.at_once = self._at_once
+                self._wire.at_once = self._prompt.answer
                 message = await self._wire.receive(self._wire.deadlines.idle)
                 self._wire.at_once = None
             except FramingError as error:
+                self._activity.end("lost", str(error))
                 self._wire.send(Error(str(error).encode()))
                 raise
-            except PeerLost:
+            except PeerLost as error:
+                if self._prompt.unjudged:
+                    self._activity.end("lost", str(error))
+                    raise
                 return
             if self._wire.lost:
+                self._activity.end("lost", "the connection was closed")
                 return
             await self._answer_or_say_why(message)
 
@@ -133,6 +135,9 @@ class Server:
         self._notice(reason)
 
     async def _answer(self, message: Message) -> None:
+        if self._prompt.unjudged:
+            self._prompt.end_get(self._is_taken(message))
+            return
         match message:
             case CheckPresent(key):
                 await self._check_present(key)
@@ -164,20 +169,6 @@ class Server:
                 self._over = True
             case _:
                 self._complain(Moment.IDLE, message)
-
-    def _at_once(self, line: bytes) -> bytes | None:
-        """CHECKPRESENT, which clients ask for every key they come by."""
-        if not line.startswith(b"CHECKPRESENT "):
-            return None
-        match decode(line):
-            case CheckPresent(key):
-                present = self._store.present_now(key)
-            case _:
-                return None
-        if present is None:
-            return None
-        self._activity.checked(key.raw, present)
-        return _PRESENT if present else _ABSENT
 
     # --- questions -----------------------------------------------------
 
@@ -234,7 +225,7 @@ class Server:
             reader = await self._store.read(key, offset, file)
         except Absent as error:
             absent: list[Message] = [Data(0)]
-            if self._wire.version >= _VALIDITY:
+            if self._wire.version >= VALIDITY:
                 absent.append(Invalid())
             self._wire.send(*absent)
             await self._expect(Moment.GET_VERDICT)
@@ -243,12 +234,13 @@ class Server:
         taken = False
         try:
             await self._send_content(reader)
-            taken = isinstance(await self._expect(Moment.GET_VERDICT), (Success, SuccessPlus))
+            taken = self._is_taken(await self._wire.receive())
         finally:
             await reader.close(taken)
-        self._activity.end(
-            "done" if taken else "failed", "" if taken else "the peer could not use what it got"
-        )
+        self._prompt.end_get(taken)
+
+    def _is_taken(self, verdict: Message) -> bool:
+        return isinstance(self._admitted(Moment.GET_VERDICT, verdict), (Success, SuccessPlus))
 
     async def _send_content(self, reader: Reader) -> None:
         source = reader.source
@@ -265,7 +257,7 @@ class Server:
                 raise PeerLost(str(error)) from error
             header = first = b""
         verdict = b""
-        if self._wire.version >= _VALIDITY:
+        if self._wire.version >= VALIDITY:
             verdict = encode(Valid() if await reader.valid() else Invalid())
         self._activity.moved(len(first))
         await self._wire.write(b"".join((header, first, verdict)))
@@ -304,7 +296,7 @@ class Server:
         return None
 
     async def _judge(self, writer: Writer, length: int) -> Outcome:
-        if self._wire.version < _VALIDITY:
+        if self._wire.version < VALIDITY:
             return await writer.commit(False)
         verdict = await self._expect(Moment.PUT_VALIDITY)
         if length == 0 and isinstance(verdict, Invalid):
@@ -336,7 +328,9 @@ class Server:
 
     async def _expect(self, moment: Moment, seconds: float | None = None) -> Message | None:
         """The peer's next message; `None` when it was out of turn, which the peer has been told."""
-        message = await self._wire.receive(seconds)
+        return self._admitted(moment, await self._wire.receive(seconds))
+
+    def _admitted(self, moment: Moment, message: Message) -> Message | None:
         if admits(moment, self._wire.version, message):
             return message
         self._complain(moment, message)

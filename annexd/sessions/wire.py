@@ -9,6 +9,7 @@ moved by a thread.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Callable, cast, runtime_checkable
 from typing import Protocol as Port
 
@@ -36,6 +37,10 @@ _STRANGERS_LINE = 4096
 
 _TURN_S = 0.002
 """For one peer's requests, of which thousands can be waiting; then it is the others' turn."""
+
+
+_LINES_AT_ONCE = 2
+"""What a peer thought of the last answer, and its next question."""
 
 
 class Connection(Port):
@@ -82,16 +87,18 @@ class Wire(Protocol):
         self._reading_paused = False
         self._full = False
         self._unanswered: bytes | None = None
+        self._granted = 0.0  # seconds of silence
         self._gone: Deferred[int] | None = None
         self._parting: IDelayedCall | None = None
         self._turn_ends = clock.seconds() + _TURN_S
         self.last_sign = clock.seconds()
         """When the peer last gave or took bytes, on the clock of the wire."""
-        self.at_once: Callable[[bytes], bytes | None] | None = None
+        self.at_once: Callable[[bytes], tuple[bytes, float] | None] | None = None
         """
         Answers a line that comes while `receive` waits and nothing else is
         under way, or leaves it to `receive` (`None`): a small question costs
-        half when no coroutine is woken for it.
+        half when no coroutine is woken for it.  With the answer comes for how
+        many seconds the peer may be silent then.
         """
 
     def trust(self, trusted: bool) -> None:
@@ -112,8 +119,9 @@ class Wire(Protocol):
         if self._full and not while_full:
             # Who asks without listening to the answers waits for them first.
             await self._drained()
+        self._granted = self.deadlines.stall if seconds is None else seconds
         while (line := self._next_line()) is None:
-            await self._more(self.deadlines.stall if seconds is None else seconds)
+            await self._more(self._granted)
         if self._clock.seconds() > self._turn_ends:
             await deferLater(self._clock, 0)
             self._turn_ends = self._clock.seconds() + _TURN_S
@@ -261,27 +269,32 @@ class Wire(Protocol):
         line, self._unanswered = self._unanswered, None
         return self._framing.line() if line is None else line
 
-    def _answered_at_once(self, answer: Callable[[bytes], bytes | None], fed: int) -> bool:
-        """Only where one line is all that there is, as from a peer that waits for each answer."""
-        if self._framing.buffered != fed or fed > LINE_LIMIT or self._full or not self._arrival.awaited:
+    def _answered_at_once(self, answer: Callable[[bytes], tuple[bytes, float] | None], fed: int) -> bool:
+        """Only where a line or two are all that there is, as from a peer that waits for each answer."""
+        if self._framing.buffered != fed or fed > LINE_LIMIT or not self._arrival.awaited:
             return False
-        line = self._framing.line()
-        if line is None:
-            return False
-        reply = None if self._framing.buffered else answer(line)
-        if reply is None:
-            self._unanswered = line
-            return False
-        self._arrival.put_off()
-        self._put(reply)
-        return True
+        for _ in range(_LINES_AT_ONCE):
+            line = None if self._full else self._framing.line()
+            if line is None:
+                return False
+            answered = answer(line)
+            if answered is None:
+                self._unanswered = line
+                return False
+            reply, self._granted = answered
+            self._arrival.put_off(self._granted, _silence(self._granted))
+            if reply:
+                self._put(reply)
+            if not self._framing.buffered:
+                return True
+        return False
 
     async def _more(self, seconds: float) -> None:
         """Wait for input.  What is buffered when the input ends is still served."""
         if self._reading_paused:
             self._reading_paused = False
             self._link.resumeProducing()
-        await self._arrival.wait(seconds, f"the peer has sent nothing for {seconds:g} seconds")
+        await self._arrival.wait(seconds, _silence(seconds))
         self._turn_ends = self._clock.seconds() + _TURN_S
 
     async def _drained(self) -> None:
@@ -298,6 +311,11 @@ class Wire(Protocol):
         gone, self._gone = self._gone, None
         if gone is not None and not gone.called:
             gone.errback(error)
+
+
+@lru_cache(maxsize=16)
+def _silence(seconds: float) -> str:
+    return f"the peer has sent nothing for {seconds:g} seconds"
 
 
 class Body:
@@ -333,7 +351,7 @@ class _LentInput:
     async def ready(self) -> None:
         self._transport.call_when_readable(self._wire._arrival.wake)
         stall = self._wire.deadlines.stall
-        await self._wire._arrival.wait(stall, f"the peer has sent nothing for {stall:g} seconds")
+        await self._wire._arrival.wait(stall, _silence(stall))
 
     def check(self) -> None:
         self._wire._departure.check()

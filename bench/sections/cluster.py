@@ -11,6 +11,7 @@ from typing import Callable, Iterator, Sequence
 
 from bench.client import Content, Session
 from bench.cluster import Gateway
+from bench.load import one_after_the_other
 from bench.place import fill
 from bench.processes import memory, tree, tree_memory
 from bench.report import Goal, Row
@@ -23,6 +24,7 @@ _GOALS = {
     "put": Goal("ratio", least=3),
     "get": Goal("ratio", least=3),
     "check": Goal("ratio", least=4),
+    "check limit": None,
     "tiny put": Goal("ratio", least=4),
     "tiny get": Goal("ratio", least=6),
     "tiny remove": None,
@@ -34,6 +36,7 @@ _TITLES = {
     "put": ("PUT", "MB/s"),
     "get": ("GET", "MB/s"),
     "check": ("CHECKPRESENT, one connection", "1/s"),
+    "check limit": ("the same echoed by cat: wake-ups alone", "1/s"),
     "tiny put": ("tiny PUT", "1/s"),
     "tiny get": ("tiny GET", "1/s"),
     "tiny remove": ("tiny REMOVE", "1/s"),
@@ -68,6 +71,7 @@ def _measure(scene: Scene, theirs: Side, ours: Annexd) -> Result:
         for _ in scene.rounds(scene.plan.cluster_rounds):
             for side in (theirs, ours):
                 _cycle(scene, side, large, results)
+            results[ours.name, "check limit"].append(_echoes(scene, large.key))
         for side in (theirs, ours):
             _many(scene, side, results)
     finally:
@@ -88,7 +92,9 @@ def _cycle(scene: Scene, side: Side, large: Content, results: Result) -> None:
         before = time.perf_counter()
         act(large)
         results[side.name, name].append(large.size / 1e6 / (time.perf_counter() - before))
-    results[side.name, "check"].append(_checks(session, large.key, scene.plan.check_seconds))
+    results[side.name, "check"].append(
+        one_after_the_other(session, [large.key] * 20, scene.plan.check_seconds)
+    )
     session.remove(large.key)
     for name, do in (
         ("tiny put", session.put),
@@ -99,13 +105,13 @@ def _cycle(scene: Scene, side: Side, large: Content, results: Result) -> None:
     session.end()
 
 
-def _checks(session: Session, key: bytes, seconds: float) -> float:
-    count, before = 0, time.perf_counter()
-    while time.perf_counter() < before + seconds:
-        if not session.present(key):
-            raise AssertionError("the key is gone")
-        count += 1
-    return count / (time.perf_counter() - before)
+def _echoes(scene: Scene, key: bytes) -> float:
+    session = Session(scene.place, ["cat"])
+    answer = b"CHECKPRESENT " + key + b"\n"
+    try:
+        return one_after_the_other(session, [key] * 20, scene.plan.check_seconds, answer)
+    finally:
+        session.end()
 
 
 def _per_second(act: Callable[[Content], None], contents: Sequence[Content]) -> float:

@@ -57,7 +57,10 @@ def _large(scene: Scene, server: TlsDaemon, sshd: Sshd, cat: Cat, results: Resul
         results["put openssl"].append(openssl_put(certificate, scene.large))
         results["put written"].append(openssl_put_written(certificate, scene.large, scene.place.directory))
         results["get cat"].append(_cat_out(scene, sshd, cat))
-        results["put cat"].append(_cat_in(scene, sshd, cat))
+        results["put cat"].append(_cat_in(scene, sshd, cat, "/dev/null"))
+        kept = scene.place.directory / "kept"
+        results["put cat kept"].append(_cat_in(scene, sshd, cat, str(kept)))
+        kept.unlink()
         _cycle(scene, server, results)
 
 
@@ -77,9 +80,9 @@ def _cat_out(scene: Scene, sshd: Sshd, cat: Cat) -> float:
     return _ssh(scene, sshd.command_argv(cat, f"cat '{source}'"), subprocess.DEVNULL, subprocess.DEVNULL)
 
 
-def _cat_in(scene: Scene, sshd: Sshd, cat: Cat) -> float:
+def _cat_in(scene: Scene, sshd: Sshd, cat: Cat, target: str) -> float:
     with open(scene.place.directory / "large", "rb") as source:
-        return _ssh(scene, sshd.command_argv(cat, "cat >/dev/null"), source.fileno(), subprocess.DEVNULL)
+        return _ssh(scene, sshd.command_argv(cat, f"cat >'{target}'"), source.fileno(), subprocess.DEVNULL)
 
 
 def _ssh(scene: Scene, argv: Sequence[str], stdin: int, stdout: int) -> float:
@@ -98,7 +101,9 @@ def _large_rows(scene: Scene, results: Result) -> Iterator[Row]:
     yield Row("tls.put", f"TLS: PUT of {mib} MiB", "MB/s", puts, results["put openssl"], _OPENSSL, most)
     yield Row("tls.put.written", "TLS: PUT, against", "MB/s", puts, results["put written"], _WRITTEN)
     yield Row("tls.get.ssh", "TLS: GET, against", "MB/s", gets, results["get cat"], _CAT, _NOT_SLOWER)
-    yield Row("tls.put.ssh", "TLS: PUT, against", "MB/s", puts, results["put cat"], _CAT, _NOT_SLOWER)
+    dropped, kept = results["put cat"], results["put cat kept"]
+    yield Row("tls.put.ssh", "TLS: PUT, against", "MB/s", puts, dropped, f"{_CAT} >/dev/null", _NOT_SLOWER)
+    yield Row("tls.put.ssh.kept", "TLS: PUT, against", "MB/s", puts, kept, f"{_CAT} >file", _NOT_SLOWER)
     yield Row("tls.get.cpu", "TLS: CPU of GET", "s/GB", results["get cpu"])
     yield Row("tls.put.cpu", "TLS: CPU of PUT", "s/GB", results["put cpu"])
 

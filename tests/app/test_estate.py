@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.app.charts import Chart
 from annexd.app.estate import Estate
-from annexd.node import Node
+from annexd.app.unusable import Unusable
+from annexd.node import Condition, Health, Node
 from annexd.router.configured import Configured, Remote
 from annexd.router.knowledge import Knowledge
 from annexd.router.ports import Way
@@ -57,6 +58,27 @@ class SecondTries(SynchronousTestCase):
         self.assertEqual(self.reached()["a"], {N2, N3})
         self.ways()["a"].missed(frozenset((N3,)))
         self.assertEqual(self.reached(C)["a"], {N2, N3})
+
+    def test_the_same_until_something_changes(self) -> None:
+        before = self.estate.ways(CLUSTER, ())
+        self.assertIs(self.estate.ways(CLUSTER, ()), before)
+        self.assertNotEqual(self.reached(C), self.reached())
+        reached = self.reached()
+        self.assertEqual(reached, {way.node.name: way.reaches for way in before})
+        a = self.ways()["a"].node
+        assert isinstance(a, FakeNode)
+        a.condition = Condition(Health.DOWN)
+        self.assertNotEqual(self.reached(), reached)
+        a.condition = Condition()
+        self.assertEqual(self.reached(), reached)
+        self.estate._use(self.estate._chart)
+        self.assertEqual(self.estate._found, {})
+
+    def test_what_cannot_be_used_is_looked_at_again(self) -> None:
+        self.estate._make = lambda remote, uuid: Unusable(uuid, remote.name, "it lacks something")
+        self.assertTrue(all(isinstance(way.node, Unusable) for way in self.ways().values()))
+        self.estate._make = self.make
+        self.assertTrue(all(isinstance(way.node, FakeNode) for way in self.ways().values()))
 
     def test_a_single_node(self) -> None:
         self.estate.names = lambda uuid: ("name",)  # type: ignore[method-assign]

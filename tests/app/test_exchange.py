@@ -139,7 +139,7 @@ class GitTests(TestCase):
         top = os.path.abspath(self.mktemp())
         os.mkdir(top)
         with open(os.path.join(top, "git"), "w") as file:
-            file.write("#!/bin/sh\nenv > said\n")
+            file.write('#!/bin/sh\ncd "$2" && env > said\n')
         os.chmod(file.name, 0o755)
         environ = {"PATH": f"{top}:{os.defpath}", **given}
         raw = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}

@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.application.service import Application, IService
@@ -237,6 +238,23 @@ class Life(SynchronousTestCase):
         self.successResultOf(self.stop())
         self.assertEqual(["READY=1", "STOPPING=1"], self.notify.messages)
         self.assertEqual([], self.gateway.listeners())
+
+    def test_stop_while_a_disk_hangs(self) -> None:
+        """Whatever waits for that is left behind, a moment later."""
+        disks: Any = SimpleNamespace(down="", stop=lambda: self.said.append("left"))
+        directory: Any = SimpleNamespace(close=self.never)
+        self.gateway = Gateway(self.reactor, replace(self.parts, disks=disks, directory=directory))
+        self.start()
+        stopping = self.stop()
+        self.reactor.pump([0.1] * 600)
+        self.assertNoResult(stopping)
+        disks.down = "the disk has not answered since"
+        self.reactor.pump([0.1] * 120)
+        self.successResultOf(stopping)
+        self.assertEqual(self.said[-1], "left")
+
+    async def never(self) -> None:
+        await Deferred()
 
     def test_stopped_before_it_was_ready(self) -> None:
         self.gateway.startService()

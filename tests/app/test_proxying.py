@@ -17,6 +17,7 @@ from annexd.app.proxying import Proxying
 from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import InlineWorkers
 from annexd.node import Health
+from annexd.protocol.messages import Auth
 from annexd.repo.git import Git
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory
@@ -48,8 +49,8 @@ class Gateway(SynchronousTestCase):
         self.clock = Clock()
         served = [Served(os.fsencode(self.top), nested=True)]
         self.directory = Directory(self.clock, InlineWorkers().disk, self.open, served)
-        nodes = Nodes(self.clock, self.directory, NodeSettings, {"HOME": self.top})
         self.settings = NodeSettings()
+        nodes = Nodes(self.clock, self.directory, lambda: self.settings, {"HOME": self.top})
         self.proxying = Proxying(self.clock, self.directory, nodes, lambda: self.settings, {})
 
     def append(self, text: str) -> None:
@@ -176,20 +177,37 @@ class Seats(Gateway):
         [remote] = [remote for remote in estate.configured.remotes if remote.name == "onion"]
         return estate.node(remote, N3), estate, remote
 
-    def give_token(self, host: str) -> None:
+    def give_token(self, host: str, token: str = "abc") -> None:
         creds = os.path.join(self.git_dir, b"annex", b"creds")
         os.makedirs(creds, exist_ok=True)
         with open(os.path.join(creds, host.replace(".", "%2E").encode()), "w") as file:
-            file.write("abc")
+            file.write(token)
 
     def test_an_onion(self) -> None:
         """It needs a token, and gets its time."""
-        node, estate, remote = self.node_behind_tor()
-        self.assertIn("no token for gw.x.onion:7001", node.condition.reason)
-        self.give_token("gw.x.onion")
-        node = estate.node(remote, N3)
+        node, _, _ = self.node_behind_tor()
         self.assertEqual((node.allowance.answer, node.allowance.progress), (65, 65))
         self.assertEqual((node.condition.health, node.is_local), (Health.UP, False))
+        asking = Deferred.fromCoroutine(node.store(Caller(b"", "")).present(KEY))
+        self.assertIn("no token for gw.x.onion:7001", str(self.failureResultOf(asking, Unavailable).value))
+        for token in ("abc", "def"):
+            self.give_token("gw.x.onion", token)
+            self.assertEqual(self.does(node._link._dialer._get_auth()), Auth(UUID, token.encode()))
+        node.close()
+
+    def test_other_deadlines(self) -> None:
+        """Of nodes that are there already."""
+        onion, _, _ = self.node_behind_tor()
+        self.configure("far", N1[:-1] + b"4", "annex-proxy = true", url="host:/x")
+        self.clock.advance(2)
+        estate = self.does(self.proxying.estate(self.repository()))
+        [remote] = [remote for remote in estate.configured.remotes if remote.name == "far"]
+        far: Any = estate.node(remote, remote.uuid)
+        self.settings = NodeSettings(answer=3, stall=4, tor_answer=5, connections=2)
+        self.proxying.reload()
+        self.assertEqual((far._link.patience.answer, far._link.patience.stall), (3, 4))
+        self.assertEqual((far.allowance, far._link._most), (None, 2))
+        self.assertEqual((onion._link.patience.answer, onion.allowance.answer), (5, 65))
 
     def test_behind_an_onion(self) -> None:
         """By an address of its own, as soon as there is one."""

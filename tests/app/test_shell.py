@@ -21,13 +21,16 @@ from annexd.app.installed import installed_shell
 from annexd.app.invocation import HandedOver
 from annexd.app.shell import Shell
 from annexd.errors import Refused
+from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository as Opened
+from annexd.router.directory import SteadyDisks
 from annexd.router.places import Place, Served
 from annexd.sessions.deadlines import Deadlines
 from annexd.store import Caller
 from annexd.transports.handoff import Conversation, Door, Handoff
 from tests.support.compiled_shell import compiled_shell
+from tests.support.freezing import DEADLINE, FreezingDisk
 from tests.support.hand_reactor import HandReactor
 from tests.support.memory_store import MemoryStore, Shelf
 
@@ -102,12 +105,16 @@ class Directory:
         self.visitors = 0
         self.asked: list[tuple[bytes, bytes | None]] = []
         self.opening: Deferred[None] | None = None
+        self.on: Any = SteadyDisks(InlineWorkers().disk).at(b"")
 
     async def locate(self, path: bytes, home: bytes | None) -> Place:
         self.asked.append((path, home))
         if b"nothing" in path:
             raise Refused("no repository is served at " + path.decode())
         return PLACE
+
+    def disk(self, place: Place) -> Any:
+        return self.on
 
     async def visit(self, place: Place) -> Any:
         if self.opening is not None:
@@ -391,6 +398,28 @@ class ShellTests(SynchronousTestCase):
             (b"w1\n", b"annexd-shell: the token was revoked after 3 of 9 bytes\n"), (code, error)
         )
         self.assertEqual(self.repository.shelf.partial[Key.parse(b"WORM-s9-m1--x")], b"abc")
+
+    def test_the_disk_hangs(self) -> None:
+        """Sessions that are idle, that have not begun, and that have something under way there."""
+        disk = self.directory.on = FreezingDisk(self.reactor)
+        for opening in (False, True):
+            self.directory.opening = Deferred() if opening else None
+            self.ask(TALK)
+            self.assertEqual(bool(self.read(self.stdout)), not opening)
+            disk.freeze()
+            elsewhere = Deferred.fromCoroutine(disk.disk.run(int))
+            for _ in range(2):
+                self.reactor.advance(DEADLINE / 2)
+            self.reactor.turns()
+            reason = disk.down.encode()
+            code, out, error = self.over()
+            self.assertEqual(code, b"w1\n")
+            self.assertEqual(out, b"" if opening else b"ERROR " + reason + b"\n")
+            self.assertEqual(error, b"annexd-shell: " + reason + b"\n")
+            self.assertRefused(disk.down, TALK)
+            disk.thaw()
+            self.successResultOf(elsewhere)
+            self.reactor.advance(DEADLINE)
 
     def test_a_silent_client(self) -> None:
         self.current.deadlines = Deadlines(idle=100.0)

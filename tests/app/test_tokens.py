@@ -25,7 +25,7 @@ class Others:
 
     path: bytes | None = b"/srv/theirs"
 
-    def find(self, digest: str) -> bytes | None:
+    async def find(self, digest: str) -> bytes | None:
         return self.path if digest == digest_of(b"theirs") else None
 
 

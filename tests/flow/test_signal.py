@@ -47,7 +47,7 @@ class SignalTests(SynchronousTestCase):
         wait = self.wait(5)
         for _ in range(3):
             self.clock.advance(4)
-            self.signal.put_off()
+            self.signal.put_off(5, "silence")
         self.clock.advance(4.9)
         self.assertNoResult(wait)
         self.clock.advance(0.2)

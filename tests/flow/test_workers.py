@@ -46,3 +46,47 @@ class ThreadedPoolTests(TestCase):
         go.set()
         with self.assertRaises(defer.CancelledError):
             await wait
+
+    async def test_an_attempt_that_is_called_off_in_time_never_begins(self) -> None:
+        go, begun = threading.Event(), []
+        busy = [Deferred.fromCoroutine(self.pool.run(go.wait, 5)) for _ in range(2)]
+        attempt = Deferred.fromCoroutine(self.pool.attempt(begun.append, True))
+        attempt.cancel()
+        with self.assertRaises(defer.CancelledError):
+            await attempt
+        go.set()
+        for one in busy:
+            await one
+        await self.pool.run(int)
+        self.assertEqual(begun, [])
+
+    async def test_an_attempt_that_is_called_off_too_late_has_its_result(self) -> None:
+        begun, go = threading.Event(), threading.Event()
+
+        def work() -> str:
+            begun.set()
+            go.wait(5)
+            return "done"
+
+        attempt = Deferred.fromCoroutine(self.pool.attempt(work))
+        await self.pool.run(begun.wait, 5)
+        attempt.cancel()
+        go.set()
+        self.assertEqual(await attempt, "done")
+
+    async def test_what_hangs_is_left_behind(self) -> None:
+        from twisted.internet import reactor
+
+        pool = ThreadedPool(reactor, "hangs", 2)  # type: ignore[arg-type]
+        begun, go = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            begun.set()
+            go.wait(60)
+
+        hanging = Deferred.fromCoroutine(pool.run(hang))
+        await pool.run(begun.wait, 5)
+        self.assertFalse(pool.stop(0.05))
+        go.set()
+        await hanging
+        self.assertTrue(pool.stop(5))

@@ -150,7 +150,7 @@ class Tokens(_Configured):
         audit = self.directory / "daemon" / "audit"
         audit.rename(audit.with_suffix(".1"))
         self.annexd().daemon.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-        until(audit.exists, "a new audit is begun", 10)
+        until(audit.exists, "a new audit is begun")
         self.annexd_says("token", "revoke", "a", *options)
         self.assertEqual(["token-revoked"], [event["event"] for event in self.audit()])
 

@@ -28,10 +28,10 @@ latency.paced.idle.p50 latency.paced.idle.p99 latency.paced.busy.p50 latency.pac
 latency.paced.added.p99 latency.paced.put
 memory.processes memory.base
 cluster.put cluster.get cluster.check cluster.tiny.put cluster.tiny.get cluster.tiny.remove
-cluster.first.put cluster.memory cluster.processes
+cluster.check.limit cluster.first.put cluster.memory cluster.processes
 mesh.setup mesh.start mesh.first mesh.warm
 ssh.start ssh.start.master ssh.check ssh.get ssh.get.cpu ssh.put ssh.put.cpu
-tls.get tls.get.ssh tls.get.cpu tls.put tls.put.written tls.put.ssh tls.put.cpu
+tls.get tls.get.ssh tls.get.cpu tls.put tls.put.written tls.put.ssh tls.put.ssh.kept tls.put.cpu
 tls.tiny.put tls.tiny.get tls.start
 """.split()
     + [f"memory.{what}.{count}" for what in ("daemon", "waits") for count in QUICK.idle_sessions]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -368,7 +370,7 @@ class GitTests(BranchCase):
         for shared in ("group", "all", "0640"):
             repo = self.machine.new(shared, bare=True, settings=(f"core.sharedRepository={shared}",))
             source = self.machine.directory / "source"
-            source.write_text(shared)
+            source.write_bytes(_content_elsewhere(repo))
             with _umask(0o077):
                 name = self.machine.git(repo, "hash-object", "-w", str(source)).decode().strip()
                 before = {path for found in _objects(repo) for path in (found, found.parent)}
@@ -382,6 +384,16 @@ class GitTests(BranchCase):
                 self.assertEqual(oct(path.stat().st_mode), oct(wanted.stat().st_mode), (shared, path))
             for path in {path.parent for path in new} - before:
                 self.assertEqual(oct(path.stat().st_mode), oct(wanted.parent.stat().st_mode), (shared, path))
+
+
+def _content_elsewhere(repo: Path) -> bytes:
+    """Of an object in a directory that is not there yet."""
+    for number in itertools.count():
+        content = b"%d" % number
+        name = hashlib.sha1(b"blob %d\0%s" % (len(content), content)).hexdigest()
+        if not (repo / "objects" / name[:2]).exists():
+            return content
+    raise AssertionError
 
 
 def _objects(repo: Path) -> set[Path]:

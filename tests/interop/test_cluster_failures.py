@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.support.cluster_failures import BACKOFF, DEADLINE, FIRST, ONCE, FailingCluster
+from tests.support.cluster_failures import BACKOFF, FailingCluster
 from tests.support.processes import start, until
 
 
@@ -14,7 +14,7 @@ class Dead(FailingCluster):
     def test_each_request(self) -> None:
         old, old_content = self.content()
         client = self.hand()
-        self.assert_is(client.put(old, old_content), b"SUCCESS-PLUS", "n1", "n2", "n3", within=FIRST)
+        self.assert_is(client.put(old, old_content), b"SUCCESS-PLUS", "n1", "n2", "n3")
         self.assert_at(old, "n1", "n2", "n3")
         self.far["n1"].stop()
 
@@ -45,7 +45,7 @@ class Dead(FailingCluster):
         client = self.hand()
         before = [self.content(2000) for _ in range(50)]
         for key, content in before:
-            self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3", within=FIRST)
+            self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3")
         self.far["n1"].stop()
         for key, content in [*before, *(self.content(2000) for _ in range(50))]:
             is_old = (key, content) in before
@@ -65,7 +65,7 @@ class Dead(FailingCluster):
         client.put(key, content)
         self.far["n1"].kill_shells()
         key, content = self.content()
-        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3", within=FIRST)
+        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3")
         self.far["n2"].kill_shells()
         # Removal is not tried twice: one that may have got there has failed, and is told as that.
         until(lambda: client.remove(key).word == b"SUCCESS-PLUS", "it is removed")
@@ -82,7 +82,7 @@ class Dead(FailingCluster):
         client.dialogue.send(content[half:] + b"VALID\n")
         self.assertEqual(self.named_in(client.dialogue.line()), {"n2", "n3"})
         self.assert_at(key, "n2", "n3")
-        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3", within=FIRST)
+        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", "n3")
         self.assert_at(key, "n1", "n2", "n3")
 
     def test_in_the_middle_of_a_download(self) -> None:
@@ -107,29 +107,32 @@ class Dead(FailingCluster):
 class Frozen(FailingCluster):
     """A node does not answer: its git-annex-shell, or the whole machine, hangs."""
 
+    connect, deadline = 12.0, 4.0
     node_names = ()
     far_names = ("n1", "n2")
 
     def test_a_session(self) -> None:
         """As ssh is well, another session is as good."""
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content()
-        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", within=FIRST)
+        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2")
         self.far["n1"].freeze_shells()
-        self.assert_is(client.put(*self.content()), b"SUCCESS-PLUS", "n2", within=ONCE)
+        self.assert_is(client.put(*self.content()), b"SUCCESS-PLUS", "n2", within=self.once)
         self.assert_is(client.put(*self.content()), b"SUCCESS-PLUS", "n2")
         began = time.monotonic()
         until(lambda: len(client.put(*self.content(100)).words) == 3, "the node is used again")
-        self.assertLess(time.monotonic() - began, 2 * BACKOFF)
+        self.assertLess(time.monotonic() - began, self.first)
         self.far["n1"].thaw()
         self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2")
         self.assert_at(key)
 
     def test_whatever_is_asked_first(self) -> None:
         """It costs one deadline, and its answer is not made up."""
-        key, content = self.content()
-        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS", within=FIRST)
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
+        key, content = self.content()
+        self.assert_is(self.hand("n1").put(key, content), b"SUCCESS", within=self.first)
         self.assert_is(client.present(key), b"SUCCESS")
         asks = [
             (lambda: client.present(key), b"ERROR"),
@@ -138,20 +141,21 @@ class Frozen(FailingCluster):
         ]
         for ask, word in asks:
             self.far["n1"].freeze_shells()
-            self.assert_is(ask(), word, *["n2"] * word.endswith(b"PLUS"), within=ONCE)
+            self.assert_is(ask(), word, *["n2"] * word.endswith(b"PLUS"), within=self.once)
             self.assert_at(key, "n1")
             until(lambda: client.present(key).word == b"SUCCESS", "the node is used again")
         self.far["n1"].thaw()
 
     def test_a_machine(self) -> None:
         client = self.hand()
+        self.until_in_use(client, "n1", "n2")
         key, content = self.content()
-        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2", within=FIRST)
+        self.assert_is(client.put(key, content), b"SUCCESS-PLUS", "n1", "n2")
         self.far["n1"].freeze_all()
         began = time.monotonic()
-        self.assert_is(client.put(*self.content()), b"SUCCESS-PLUS", "n2", within=ONCE)
+        self.assert_is(client.put(*self.content()), b"SUCCESS-PLUS", "n2", within=self.once)
         # The deadline is paid once, by one client; nobody waits for tries whether it is back.
-        while time.monotonic() < began + 2 * DEADLINE + 2 * BACKOFF:
+        while time.monotonic() < began + 2 * self.deadline + 2 * BACKOFF:
             self.assert_is(client.put(*self.content(100)), b"SUCCESS-PLUS", "n2")
             self.assert_is(client.present(key), b"SUCCESS")
             self.assertEqual(client.get(key).content, content)
@@ -162,6 +166,6 @@ class Frozen(FailingCluster):
 
         self.far["n1"].thaw()
         began = time.monotonic()
-        until(lambda: len(client.put(*self.content(100)).words) == 3, "the node is used again", 20)
-        self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2", within=FIRST)
+        until(lambda: len(client.put(*self.content(100)).words) == 3, "the node is used again")
+        self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2", within=self.first)
         self.assert_at(key)

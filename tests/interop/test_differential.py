@@ -6,16 +6,16 @@ import difflib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pygit2
 from twisted.trial import unittest
 
 from annexd.app.access import Rights
@@ -88,8 +88,10 @@ def make_fixture(machine: Machine, *, bare: bool, settings: tuple[str, ...]) -> 
     ):
         machine.set_key(repo, names[name], content)
     git_dir = repo if bare else repo / ".git"
+    # It is copied hundreds of times.
+    machine.git(repo, "repack", "-adq")
     for sample in (git_dir / "hooks").glob("*.sample"):
-        sample.unlink()  # copied hundreds of times for nothing
+        sample.unlink()
     (git_dir / "annex" / "tmp").mkdir(exist_ok=True)
     for name, content in (
         (b"partial", THIRTY[::-1][:7]),
@@ -399,12 +401,7 @@ def _contents(directory: Path) -> dict[str, Any]:
 
 def _logs(git_dir: Path) -> dict[str, Any]:
     """The location logs, those in the journal before those on the branch; status and uuid of each line."""
-    logs = {}
-    listed = _git(git_dir, "ls-tree", "-r", "-z", "git-annex").split(b"\0")
-    for entry in filter(None, listed):
-        about, _, path = entry.partition(b"\t")
-        if b"/" in path:  # what is at the top is not about one key
-            logs[os.fsdecode(path)] = _git(git_dir, "cat-file", "blob", about.split()[2].decode())
+    logs = dict(_files(pygit2.Repository(git_dir).revparse_single("git-annex^{tree}")))
     for journal in ("journal", "journal-private"):
         for file in (git_dir / "annex" / journal).glob("*"):
             name = re.sub("__?", lambda found: "_" if len(found[0]) == 2 else "/", file.name)
@@ -416,5 +413,11 @@ def _without_time(line: bytes) -> bytes:
     return line.partition(b" ")[2]
 
 
-def _git(git_dir: Path, *argv: str) -> bytes:
-    return subprocess.run(["git", *argv], cwd=git_dir, capture_output=True, check=True, timeout=60).stdout
+def _files(tree: Any, above: str = "") -> Iterator[tuple[str, bytes]]:
+    """In directories of a tree; what is at the top of the branch is not about one key."""
+    for entry in tree:
+        name = os.fsdecode(entry.raw_name)
+        if isinstance(entry, pygit2.Tree):
+            yield from _files(entry, f"{above}{name}/")
+        elif above:
+            yield f"{above}{name}", entry.data

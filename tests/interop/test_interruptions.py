@@ -65,7 +65,7 @@ class Interruptions(SshScene):
         sizes = []
         for number in range(self.rounds):
             size = partial.stat().st_size if partial.exists() else 0
-            more = chance.uniform(0, 1.5 * ((self.megabytes << 20) - size) / (self.rounds - number + 1))
+            more = chance.uniform(0, ((self.megabytes << 20) - size) / (self.rounds - number + 1))
             process = start("git-annex", *command, cwd=repo, env=machine.env)
             end = time.monotonic() + self.seconds
             while process.poll() is None and time.monotonic() < end:
@@ -79,7 +79,7 @@ class Interruptions(SshScene):
 
     def _assert_no_sessions(self) -> None:
         """What served the interrupted client ends by itself."""
-        until(lambda: not self._serving(), "nothing serves the interrupted client any more", 20)
+        until(lambda: not self._serving(), "nothing serves the interrupted client any more", 60)
 
     def _serving(self) -> list[int]:
         return [pid for pid in self.sshd.sessions() if running(pid) and not _is_sshd(pid)]
@@ -90,7 +90,7 @@ class Interruptions(SshScene):
     def _finish(self) -> None:
         self._assert_no_sessions()
         # what a repository keeps open is opened by the first use, not by each
-        until(lambda: self._open_files() <= self.files_before + 8, "the daemon closes what it opened", 15)
+        until(lambda: self._open_files() <= self.files_before + 8, "the daemon closes what it opened")
         self.assert_sound()
         self.assert_tidy()
 

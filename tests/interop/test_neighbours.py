@@ -18,7 +18,7 @@ from tests.support.servers import GitAnnexShell, forced_command
 _SIZE = 1_000_000
 _CONTENT = content_of(7, _SIZE)
 _KEY = key_of(_CONTENT)
-_PATIENCE = 15.0
+_PATIENCE = 30.0
 
 
 class _FrozenHolders(Scene):
@@ -191,7 +191,7 @@ class Places(Scene):
         self.annexd().stop()
         began = time.monotonic()
         _, said, code = self.dialogue().finish()
-        self.assertLess(time.monotonic() - began, 1.0)
+        self.assertLess(time.monotonic() - began, 10.0)  # not what it waits for answers
         self.assertEqual(code, 1)
         self.assertEqual(len(said.splitlines()), 1, said)
 
@@ -285,7 +285,7 @@ class Places(Scene):
         dialogue.send(_CONTENT[1000:] + b"VALID\n")
         self.assertEqual(dialogue.line(), b"SUCCESS")
         dialogue.finish()
-        self.assertEqual(self.annexd().daemon.stop(), 0)
+        self.assertEqual(self.annexd().daemon.end(), 0)
         self.assert_sound()
         self.assert_tidy()
 

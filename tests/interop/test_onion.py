@@ -117,7 +117,7 @@ class RunningTor(OnionScene):
         self.network.kill("service")
         until(lambda: "there is no control port" in self.standing, "annexd notices")
         self.shared_tor("service")
-        self.assertLess(self.await_published(), 30)
+        self.assertLess(self.await_published(), 60)
         self.await_reached("gw", key)
 
     def test_two_with_one_key(self) -> None:
@@ -224,7 +224,7 @@ class OwnTor(OnionScene):
         self.assert_told("login of token:bob from circuit")
         circuits = re.findall(r"(?:login|login-refused) of .* from (circuit \d+)", self.daemon.said())
         self.assertEqual(2, len(set(circuits)), circuits)
-        until(lambda: self.standing.startswith("reachable since"), "annexd has dialled itself", 30)
+        until(lambda: self.standing.startswith("reachable since"), "annexd has dialled itself", 60)
 
     def test_stopped_at_once(self) -> None:
         self.assertEqual(0, self.daemon.stop())

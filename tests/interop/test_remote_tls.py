@@ -11,8 +11,9 @@ from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Dialer
 from annexd.remotes.helper import HelperDialer
 from annexd.remotes.url import P2PAnnex
+from annexd.sessions.deadlines import Patience
 from annexd.store import Outcome
-from tests.support.far_tls import CALLER, OverTls
+from tests.support.far_tls import AT_ONCE_S, CALLER, DEADLINE_S, OverTls, given
 from tests.support.programs import annexd_program, path_with
 from tests.support.store_contract import get, key_of, put
 
@@ -23,7 +24,7 @@ class ThroughTheHelper(OverTls):
     def dialer(self) -> Dialer:
         environ = {**self.host.env, "PATH": path_with(annexd_program("annexd").parent)}
         place = P2PAnnex("annexd", str(self.far_address()))
-        return HelperDialer(self.reactor, place, Auth(b"gateway", self.secret.encode()), environ)
+        return HelperDialer(self.reactor, place, given(Auth(b"gateway", self.secret.encode())), environ)
 
     async def test_in_and_out(self) -> None:
         store = self.node.store(CALLER)
@@ -36,11 +37,13 @@ class ThroughTheHelper(OverTls):
         await self.assert_unavailable(None, "nothing listens on port")
 
     async def test_a_network_that_nobody_knows(self) -> None:
-        dialer = HelperDialer(self.reactor, P2PAnnex("nowhere", "x"), Auth(b"", b""), self.host.env)
+        dialer = HelperDialer(self.reactor, P2PAnnex("nowhere", "x"), given(Auth(b"", b"")), self.host.env)
         await self.assert_unavailable(self.new_node(dialer), "git-annex-p2p-nowhere is not installed")
 
 
 class Trouble(OverTls):
+    patience = Patience(connect=DEADLINE_S, answer=DEADLINE_S, stall=DEADLINE_S, idle=30)
+
     async def test_a_lot(self) -> None:
         store = self.node.store(CALLER)
         self.assertTrue((await put(store, key_of(SOME), SOME)).ok)
@@ -55,9 +58,9 @@ class Trouble(OverTls):
         os.kill(daemon, signal.SIGSTOP)
         try:
             took = await self.assert_unavailable(None, "deadline")
-            self.assertTrue(2.5 < took < 4, took)
+            self.assertTrue(DEADLINE_S - 0.5 < took < DEADLINE_S + AT_ONCE_S, took)
             for _ in range(20):
-                self.assertLess(await self.assert_unavailable(), 0.1)
+                self.assertLess(await self.assert_unavailable(), AT_ONCE_S)
         finally:
             os.kill(daemon, signal.SIGCONT)
         await self.comes_back()
@@ -67,9 +70,9 @@ class Trouble(OverTls):
         daemon = self.annexd().daemon.pid
         os.kill(daemon, signal.SIGSTOP)
         try:
-            took = await self.assert_unavailable(None, "no answer within 3 seconds")
-            self.assertTrue(2.5 < took < 4, took)
-            self.assertLess(await self.assert_unavailable(), 0.1)
+            took = await self.assert_unavailable(None, "no answer within 4 seconds")
+            self.assertTrue(DEADLINE_S - 0.5 < took < DEADLINE_S + AT_ONCE_S, took)
+            self.assertLess(await self.assert_unavailable(), AT_ONCE_S)
         finally:
             os.kill(daemon, signal.SIGCONT)
         await self.comes_back()
@@ -78,7 +81,7 @@ class Trouble(OverTls):
         self.assertFalse(await self.ask())
         self.annexd().daemon.kill()
         await self.assert_unavailable(None, "nothing listens on port")
-        self.assertLess(await self.assert_unavailable(), 0.1)
+        self.assertLess(await self.assert_unavailable(), AT_ONCE_S)
         self.assertEqual(self.node.condition.health, Health.DOWN)
         self.config.write_text(self.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{self.port}"))
         self.annexd().daemon.start()

@@ -15,6 +15,7 @@ from annexd.remotes.helper import HelperDialer, Helpers
 from annexd.remotes.url import P2PAnnex
 from annexd.sessions.deadlines import Deadlines
 from annexd.sessions.wire import Wire
+from tests.support.far_tls import given
 
 
 def the_reactor() -> Any:
@@ -35,7 +36,7 @@ class HelperTests(TestCase):
         os.chmod(file.name, 0o755)
         helpers, wire = Helpers(), Wire(the_reactor(), Deadlines())
         environ = {"PATH": f"{top}:{os.defpath}"}
-        dialer = HelperDialer(the_reactor(), P2PAnnex("test", "x"), Auth(b"", b""), environ, helpers)
+        dialer = HelperDialer(the_reactor(), P2PAnnex("test", "x"), given(Auth(b"", b"")), environ, helpers)
         await dialer.connect(wire)
         while not os.path.exists(f"{top}/pid"):
             await deferLater(the_reactor(), 0.01)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pygit2
 from pygit2.enums import ObjectType
@@ -110,6 +113,15 @@ class Walked(SynchronousTestCase):
         def key_of(path: bytes) -> Key | None:
             return self.successResultOf(Deferred.fromCoroutine(whereabouts.key_of(path)))
 
+        def file_of(*noted: bytes) -> bytes | None:
+            pointers: Any = SimpleNamespace(files=lambda key: list(noted))
+            whereabouts._repository.parts = replace(whereabouts._repository.parts, pointers=pointers)
+            return self.successResultOf(Deferred.fromCoroutine(whereabouts.file_of(key(3))))
+
+        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(whereabouts.file_of(key(3)))))
+        self.assertIsNone(file_of())
+        self.assertEqual(file_of(b"gone", b"dir/plain", b"dir/locked"), b"dir/locked")
+        self.assertIsNone(file_of(*[b"dir/plain"] * 5, b"dir/locked"))
         self.assertEqual((key_of(b"dir/locked"), key_of(b"dir/unlocked")), (key(3), key(3)))
         for path in (b"dir/plain", b"dir", b"dir/locked/x", b"none", b"none/x"):
             self.assertIsNone(key_of(path), path)

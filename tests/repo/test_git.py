@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from annexd.errors import Refused
 from annexd.repo import trees
 from annexd.repo.git import BranchLocked, Git
+from annexd.repo.layout import journal_name
 from tests.support.branch_scene import Scene
 
 
@@ -210,6 +212,94 @@ class WritingTests(GitCase):
         with open(objects, "w"):
             pass
         self.assertRaises(Refused, Git(self.scene.git_dir).write_commit, {b"x": b"2"}, b"u", None)
+
+
+class PackTests(GitCase):
+    """Many objects, in a pack."""
+
+    FILES = {b"%03x/%03x/key%d.log" % (n % 7, n, n): b"%d\n" % n for n in range(60)}
+
+    def changed(self, text: bytes) -> dict[bytes, bytes]:
+        return {path: text + content for path, content in self.FILES.items()}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = os.path.join(self.scene.path, "objects", "pack")
+
+    def ends(self) -> list[str]:
+        """Of the files that there are."""
+        return sorted(name.rpartition(".")[2] for name in os.listdir(self.directory))
+
+    def test_kept_until_it_is_let_go_of(self) -> None:
+        head = self.commit({b"old": b"1"})
+        commit = self.git.write_commit(self.FILES, b"update", head)
+        self.assertEqual(self.ends(), ["idx", "keep", "pack"])
+        self.assertEqual(len(commit.object_files), 3)  # the commit is loose
+        self.assertTrue(all(os.path.isfile(path) for path in commit.object_files))
+        self.assertTrue(self.git.move_branch(commit.name, head))
+        commit.let_go()
+        self.assertEqual(self.ends(), ["idx", "pack"])
+        for git in (self.git, Git(self.scene.git_dir)):
+            self.assertEqual(git.branch_file(b"old"), b"1")
+            for path, content in self.FILES.items():
+                self.assertEqual(git.branch_file(path), content)
+
+    def test_on_top_of_each_other(self) -> None:
+        for text in (b"1", b"2", b"3"):
+            self.commit(self.changed(text))
+            self.assertEqual({path: self.git.branch_file(path) for path in self.FILES}, self.changed(text))
+        self.assertEqual(self.ends().count("pack"), 3)
+
+    def test_let_go_of_by_whoever_moves_the_branch(self) -> None:
+        branch = self.scene.branch(durable=True)
+        for name, content in self.FILES.items():
+            self.scene.put_in_journal(journal_name(name), content)
+        self.assertTrue(branch.commit())
+        self.assertEqual(self.ends(), ["idx", "pack"])
+        lock = os.path.join(self.scene.path, "refs/heads/git-annex.lock")
+        with open(lock, "w"):
+            pass
+        for name, content in self.changed(b"2").items():
+            self.scene.put_in_journal(journal_name(name), content)
+        self.assertRaises(BranchLocked, branch.commit)
+        self.assertNotIn("keep", self.ends())
+
+    def test_few_are_loose_and_so_is_all_where_there_are_many_packs(self) -> None:
+        self.commit(dict(list(self.FILES.items())[:9]))
+        self.assertEqual(self.ends(), [])
+        for number in range(50):
+            with open(os.path.join(self.directory, f"pack-{number}.pack"), "w"):
+                pass
+        self.commit(self.FILES)
+        self.assertEqual(set(self.ends()), {"pack"})
+        self.assertEqual(len(self.ends()), 50)
+
+    def test_what_the_killed_have_kept(self) -> None:
+        self.git.write_commit(self.FILES, b"update", None)
+        [keep] = [name for name in os.listdir(self.directory) if name.endswith(".keep")]
+        others = os.path.join(self.directory, "pack-1.keep")
+        with open(others, "w") as file:
+            file.write("somebody else's")
+        self.commit(self.changed(b"2"))
+        self.assertIn(keep, os.listdir(self.directory))
+        for name in (keep, "pack-1.keep"):
+            os.utime(os.path.join(self.directory, name), (1, 1))
+        self.git.write_commit(self.changed(b"3"), b"update", None).let_go()
+        self.assertNotIn(keep, os.listdir(self.directory))
+        self.assertTrue(os.path.exists(others))
+
+    def test_a_full_disk(self) -> None:
+        write = os.write
+
+        def fail(fd: int, data: bytes) -> int:
+            if len(data) < 100:  # what keeps it
+                return write(fd, data)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(os, "write", fail)
+        error = self.assertRaises(Refused, self.git.write_commit, self.FILES, b"update", None)
+        self.assertIn("No space", str(error))
+        self.assertEqual(os.listdir(self.directory), [])
 
 
 class MovingTests(GitCase):

@@ -5,25 +5,29 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from typing import Any
+from dataclasses import replace
+from typing import Any, Callable, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
 from annexd.errors import Refused
-from annexd.flow.workers import InlineWorkers
+from annexd.flow.workers import InlineWorkers, Pool
 from annexd.protocol.keys import Key
 from annexd.repo import branch as branch_module
-from annexd.repo import partials
+from annexd.repo import brief, partials
 from annexd.repo.incoming import LocalWriter
-from annexd.repo.local import Repository
-from annexd.repo.locks import FileLock, Locked, lock
+from annexd.repo.local import LocalStore, Repository
+from annexd.repo.locks import FileLock, Locked, lock, try_lock
 from annexd.store import Caller, Outcome
 from tests.repo.test_trips import LatePool
 from tests.support.repositories import files_below, make_repository, open_repository
 from tests.support.store_contract import CONTENT, get, key_of, put, send
 
 KEY = key_of(CONTENT)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class IncomingCase(TestCase):
@@ -54,6 +58,10 @@ class IncomingCase(TestCase):
 
 
 class UploadTests(IncomingCase):
+    """Of content that waits in memory."""
+
+    in_memory = True
+
     async def test_leaves_the_object_and_its_log(self) -> None:
         await self.open()
         await put(self.store, KEY, CONTENT)
@@ -90,7 +98,7 @@ class UploadTests(IncomingCase):
         await self.open()
         writer = await self.write()
         await send(writer, CONTENT + b"x" * 10000)
-        self.assertEqual(len(self.partial() or b""), len(CONTENT))
+        self.assertEqual(len(self.partial() or b""), 0 if self.in_memory else len(CONTENT))
         self.assertFalse((await writer.commit(True)).ok)
         await writer.close()
         self.assertIsNone(self.partial())
@@ -268,6 +276,117 @@ class UploadTests(IncomingCase):
         self.assertIsNone(self.partial())
 
 
+class LongUploadTests(UploadTests):
+    """Of content that goes into its file as it comes."""
+
+    in_memory = False
+
+    def setUp(self) -> None:
+        self.patch(brief, "BRIEF", -1)
+
+
+class CountingPool:
+    def __init__(self, pool: Pool) -> None:
+        self.trips = 0
+        self._pool = pool
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.trips += 1
+        return await self._pool.run(function, *args, **kwargs)
+
+
+class BriefTests(IncomingCase):
+    async def test_two_trips(self) -> None:
+        """One to open it, and one for all the rest."""
+        await self.open()
+        workers: Any = InlineWorkers()
+        workers.disk = workers.bulk = pool = CountingPool(workers.disk)
+        self.repository.workers = workers
+        self.patch(self.repository.ledger, "_pool", pool)
+        self.patch(self.repository, "changing", replace(self.repository.changing, workers=workers))
+        self.assertTrue((await put(self.store_anew(), KEY, CONTENT)).ok)
+        self.assertEqual(pool.trips, 2)
+
+    def store_anew(self) -> LocalStore:
+        return self.repository.store(Caller(b"peer", "somebody"))
+
+    async def test_nothing_is_written_before_it_is_right(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, b"?" + CONTENT[1:])
+        self.assertIsNone(self.partial())
+        paths = self.repository.parts.layout.download_locks(b"peer", KEY)
+        for path in paths:
+            self.assertIsNone(try_lock(path, exclusive=True))
+        self.assertFalse((await writer.commit(True)).ok)
+        await writer.close()
+        await writer.close()
+        self.assertIsNone(self.partial())
+        self.assertEqual([path for path in paths if os.path.exists(path)], [])
+
+    async def test_a_partial_of_it_is_gone_on_with(self) -> None:
+        await self.open()
+        self.leave_partial(CONTENT[:1000])
+        writer = await self.write()
+        self.assertEqual(writer.offset, 1000)
+        await send(writer, CONTENT[1000:])
+        self.assertTrue((await writer.commit(True)).ok)
+        await writer.close()
+
+    async def test_a_full_disk(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+
+        def fail(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch = self.patch(os, "pwrite", fail)
+        outcome = await writer.commit(True)
+        await writer.close()
+        patch.restore()
+        self.assertIn("no space left", outcome.reason)
+        self.assertIsNone(self.partial())
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+
+    async def test_where_no_file_can_be_made(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        os.symlink(b"/nonexistent", self.made(self.repository.parts.layout.tmp(KEY)))
+        with self.assertRaises(Refused):
+            await writer.commit(True)
+        await writer.close()
+        self.assertFalse(await self.store.present(KEY))
+        os.unlink(self.repository.parts.layout.tmp(KEY))
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+
+    async def test_called_off_before_its_turn(self) -> None:
+        """What has come is kept for the next time."""
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        self.patch(self.repository.ledger, "_pool", pool := LatePool())
+        self.patch(writer, "_add", lambda _: self.repository.ledger.run(lambda: None))
+        Deferred.fromCoroutine(self.repository.ledger.run(lambda: None))
+        committing = Deferred.fromCoroutine(writer.commit(True))
+        committing.cancel()
+        self.failureResultOf(committing, CancelledError)
+        pool.go()()
+        await writer.close()
+        self.assertEqual(self.partial(), CONTENT)
+
+    async def test_size_nothing(self) -> None:
+        await self.open()
+        key = key_of(b"")
+        self.assertTrue((await put(self.store, key, b"")).ok)
+        self.assertEqual(await get(self.store, key), b"")
+
+    def made(self, path: bytes) -> bytes:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return path
+
+
 class SettingsTests(IncomingCase):
     async def test_no_verification(self) -> None:
         await self.open(annex_verify="false")
@@ -299,13 +418,14 @@ class SettingsTests(IncomingCase):
     async def test_room_is_given_back(self) -> None:
         await self.open()
         self.patch(self.repository.parts.space, "_free", lambda: len(CONTENT))
-        files = len(os.listdir("/proc/self/fd"))
-        for _ in range(2):
+        files = []
+        for _ in range(3):
             writer = await self.write()
             with self.assertRaises(Refused):
                 await self.write(Key.parse(b"WORM-s1--other"))
             await writer.close()
-        self.assertEqual(len(os.listdir("/proc/self/fd")), files)
+            files.append(len(os.listdir("/proc/self/fd")))
+        self.assertEqual(files[1], files[2])  # the lock files stay open
 
     async def test_what_is_acknowledged_is_on_the_disk(self) -> None:
         self.git_dir = make_repository(self.mktemp())
@@ -319,9 +439,7 @@ class SettingsTests(IncomingCase):
             fsync(fd)
 
         self.patch(os, "fsync", remember)
-        before = len(os.listdir("/proc/self/fd"))
         await put(self.store, KEY, CONTENT)
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
         self.assertEqual(synced[0], os.path.abspath(self.repository.parts.layout.tmp(KEY)))
         directory = os.path.dirname(os.path.abspath(path))
         for _ in range(4):
@@ -329,6 +447,11 @@ class SettingsTests(IncomingCase):
             directory = os.path.dirname(directory)
         self.assertEqual(os.path.basename(directory), b"annex")
         self.assertIn(directory, synced)
+        files = []
+        for other in (b"lock files are opened", b"and stay so"):
+            await put(self.store, key_of(other), other)
+            files.append(len(os.listdir("/proc/self/fd")))
+        self.assertEqual(*files)
 
     async def test_reserve_for_unknown_sizes(self) -> None:
         await self.open(annex_diskreserve="1000 petabytes")

@@ -52,7 +52,8 @@ class DownloadTests(TestCase):
                 await reader.close(True)
                 self.assertEqual(self.open_files(), self.files)
                 with self.assertRaises(Refused):
-                    await reader.source.workers.disk.run(len, b"")  # type: ignore[attr-defined]
+                    source = reader.source if is_local else reader.source._source  # type: ignore[attr-defined]
+                    await source.workers.disk.run(len, b"")  # type: ignore[attr-defined]
 
     async def test_notes(self) -> None:
         """Of what takes long enough to be looked at."""
@@ -143,6 +144,76 @@ class DownloadTests(TestCase):
                 await store.read(key, 0, b"")
             self.assertIn("input/output", str(raised.exception))
         self.assertEqual(self.open_files(), self.files)
+
+    def in_memory(self, most: int = 1 << 20) -> None:
+        """Of each file ``most`` bytes are in the page cache, whatever file system it is on."""
+
+        def read(fd: int, length: int, offset: int) -> bytes:
+            return os.pread(fd, min(length, most), offset)
+
+        self.patch(outgoing, "open_cached", lambda path: os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        self.patch(outgoing, "read_cached", read)
+
+    async def test_small_content_without_a_thread(self) -> None:
+        store = await self.open()
+        self.in_memory()
+        self.patch(self.repository.workers.disk, "run", self.fail)
+        for offset in (0, 1, len(CONTENT) - 1, len(CONTENT), len(CONTENT) + 1):
+            self.assertEqual(store.read_now(KEY, offset, b"f"), CONTENT[offset:])
+        self.assertIsNone(store.read_now(LARGE_KEY, 0, b"f"))
+        self.assertEqual(store.read_now(LARGE_KEY, len(LARGE) - 9, b"f"), LARGE[-9:])
+        for absent in b"WORM-s5--absent", b"WORM-s5--" + b"x" * 250, KEY.raw + b"\0":
+            self.assertIsNone(store.read_now(Key.parse(absent), 0, b""))
+        self.assertEqual(self.open_files(), self.files)
+
+    async def test_in_either_place(self) -> None:
+        store = await self.open()
+        self.in_memory()
+        first, second = self.repository.parts.layout.object_paths(KEY)
+        os.makedirs(os.path.dirname(second))
+        os.chmod(os.path.dirname(first), 0o755)
+        os.rename(first, second)
+        self.assertEqual(store.read_now(KEY, 0, b"f"), CONTENT)
+
+    async def test_the_disk_is_not_waited_for(self) -> None:
+        store = await self.open()
+        self.in_memory(len(CONTENT) - 1)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+
+        def fail(*_: object) -> Any:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        for name in "read_cached", "open_cached":
+            self.patch(outgoing, name, fail)
+            self.assertIsNone(store.read_now(KEY, 0, b"f"))
+        self.assertEqual(self.open_files(), self.files)
+        self.assertEqual(await get(store, KEY), CONTENT)
+
+    async def test_a_disk_that_is_not_local_is_not_looked_at(self) -> None:
+        store = await self.open()
+        object.__setattr__(self.repository.parts, "is_local", False)
+        self.patch(outgoing, "open_cached", self.fail)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+
+    async def test_what_needs_a_closer_look_is_for_threads(self) -> None:
+        store = await self.open(bare=False)
+        self.in_memory()
+        self.assertEqual(store.read_now(KEY, 0, b"f"), CONTENT)
+        path = self.repository.parts.layout.object_path(KEY)
+        os.chmod(os.path.dirname(path), 0o755)
+        os.link(path, path + b".file")
+        os.chmod(path, 0o644)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+        os.unlink(path)
+        os.mkfifo(path)
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
+        object.__setattr__(self.repository.parts.settings, "secure_hashes_only", True)
+        self.assertIsNone(store.read_now(LARGE_KEY, len(LARGE) - 1, b"f"))
+
+    async def test_a_repository_that_vanished(self) -> None:
+        store = await self.open()
+        os.rename(self.repository.parts.layout.annex, self.repository.parts.layout.annex + b".gone")
+        self.assertIsNone(store.read_now(KEY, 0, b"f"))
 
     async def test_secure_hashes_only(self) -> None:
         """What came before that was set stays, but is not handed out."""

@@ -151,6 +151,11 @@ class UnlockedFilesTests(PointersCase):
         self.write(b"packed-refs", b"# pack-refs\n%b refs/annex/last-index\n" % TREE.hex().encode())
         self.expect(Unlocked.NONE)
 
+    def test_all_files(self) -> None:
+        self.assertEqual(self.pointers.files(KEY), [])
+        self.database((KEY.raw, b"dir/f"), (KEY.raw + b"x", b"another"), (KEY.raw, b"g"))
+        self.assertEqual(self.pointers.files(KEY), [b"dir/f", b"g"])
+
     def test_no_database(self) -> None:
         self.reconciled()
         self.expect(Unlocked.NONE)

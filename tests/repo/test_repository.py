@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from annexd.errors import Absent, Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
+from annexd.repo import brief
 from annexd.repo import git as git_module
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import Locked, try_lock
@@ -306,6 +307,7 @@ class LeftoverTests(RepositoryCase):
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
         await send(writer, CONTENT)
+        writer.arrive()  # type: ignore[union-attr]
         writer.place()  # type: ignore[union-attr]
         self.kill(writer)
         store = await self.open()
@@ -350,6 +352,7 @@ class LeftoverTests(RepositoryCase):
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
         await send(writer, CONTENT)
+        writer.arrive()  # type: ignore[union-attr]
         writer.place()  # type: ignore[union-attr]
         self.kill(writer)
         with open(os.path.join(self.annex, b"journal"), "wb"):
@@ -361,7 +364,18 @@ class LeftoverTests(RepositoryCase):
         await self.open()
         self.assertEqual(self.repository.parts.branch.holders(KEY), {UUID})
 
+    async def test_in_a_brief_upload(self) -> None:
+        store = await self.open()
+        writer = await store.write(KEY, b"")
+        assert not isinstance(writer, Outcome)
+        await send(writer, CONTENT[:10])
+        self.kill(writer)
+        store = await self.open()
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
+        self.assertTrue((await put(store, KEY, CONTENT)).ok)
+
     async def test_in_an_upload(self) -> None:
+        self.patch(brief, "BRIEF", -1)
         store = await self.open()
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
@@ -419,7 +433,8 @@ class LeftoverTests(RepositoryCase):
 
     def kill(self, writer: object) -> None:
         upload = writer._upload  # type: ignore[attr-defined]
-        os.close(upload.fd)
+        if upload.fd >= 0:
+            os.close(upload.fd)
         for held in upload.transfer._locks:
             held.release()
         self.assertTrue(files_below(os.path.join(self.annex, b"transfer/download")))

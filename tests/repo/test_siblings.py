@@ -104,7 +104,7 @@ class MergeTests(Siblings):
 class SlicedTests(Siblings):
     def test_a_large_one_in_slices(self) -> None:
         """The clock goes on with each look; what we commit meanwhile is merged, too."""
-        keys = [Key.parse(b"SHA256E-s3--%d" % number) for number in range(50)]
+        keys = [Key.parse(b"SHA256E-s3--%d" % number) for number in range(10)]
         logs = [self.scene.layout.log_name(key) for key in keys]
         start = self.scene.put({log: line(1, 1) for log in logs})
         self.came({log: line(1, 1) + line(2, 1, OTHER) for log in logs}, start)
@@ -114,8 +114,8 @@ class SlicedTests(Siblings):
         slices = 0
         while not self.branch.prepare_merge():
             slices += 1
-            self.scene.put({logs[slices % 50]: line(5 + slices, 1)})
-        self.assertGreater(slices, 20)
+            self.scene.put({logs[slices % 10]: line(5 + slices, 1)})
+        self.assertGreater(slices, 8)
         self.assertTrue(self.branch.merge())
         self.assertFalse(self.branch.merge())
         self.assertEqual({self.branch.holders(key) for key in keys[1:slices]}, {frozenset((UUID, OTHER))})

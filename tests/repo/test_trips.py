@@ -33,6 +33,20 @@ class LatePool:
             raise cancelled
         return result
 
+    async def attempt(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        answer: list[Deferred[Any]] = [Deferred()]
+        work = (answer, lambda: function(*args, **kwargs))
+        self.work.append(work)
+        while answer:
+            try:
+                result = await answer[0]
+            except CancelledError:
+                if work in self.work:
+                    self.work.remove(work)
+                    raise
+                answer[0] = Deferred()
+        return result
+
     def go(self) -> Callable[[], None]:
         """Do the next work; its answer arrives when the result is called."""
         answer, function = self.work.pop(0)

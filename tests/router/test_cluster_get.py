@@ -71,6 +71,88 @@ class FromTheBest(ClusterCase):
             self.assertEqual(self.get(scene.session(), offset), (CONTENT[offset:], True))
 
 
+class AtOnce(ClusterCase):
+    """What disks of this machine have in memory."""
+
+    def setUp(self) -> None:
+        self.make(3)
+        self.one, self.two, self.three = self.scene.nodes
+        for node in self.scene.nodes:
+            node.shelf.prompt = True
+
+    def now(self, offset: int = 0) -> bytes | None:
+        return self.scene.session().read_now(KEY, offset, b"")
+
+    def test_from_the_best_that_has_it(self) -> None:
+        self.assertIsNone(self.now())
+        self.hold(self.two, self.three)
+        self.hold(self.three, content=b"x" * len(CONTENT))
+        self.scene.knows(self.two, self.three)
+        for offset in (0, 1, len(CONTENT), len(CONTENT) + 9):
+            self.assertEqual(self.now(offset), CONTENT[offset:])
+        self.two.cost = 300
+        self.assertEqual(self.now(), b"x" * len(CONTENT))
+
+    def test_one_session_sees_what_changes(self) -> None:
+        self.hold(self.one, content=b"1" * len(CONTENT))
+        self.hold(self.two, content=b"2" * len(CONTENT))
+        ways = self.scene.ways = [self.one.way(), self.two.way()]
+        cluster = self.scene.session()
+
+        def read() -> bytes | None:
+            content = cluster.read_now(KEY, 0, b"")
+            return content and content[:1]
+
+        self.assertEqual(read(), b"1")
+        self.one.condition = Condition(busy=1)
+        self.assertEqual(read(), b"2")
+        self.two.condition = Condition(Health.DOWN)
+        self.assertEqual(read(), b"1")
+        self.two.condition = self.one.condition = Condition()
+        self.assertEqual(read(), b"1")
+        self.one.is_local = False
+        self.assertEqual(read(), b"2")
+        self.one.is_local = True
+        self.assertEqual(read(), b"1")
+        del ways[0]
+        self.assertEqual(read(), b"2")
+        ways[:] = [self.two.way(), self.three.way()]
+        self.assertEqual(read(), b"2")
+        del ways[0]
+        self.assertIsNone(read())
+
+    def test_who_has_it_but_not_in_memory_is_waited_for(self) -> None:
+        self.hold(self.one, self.two)
+        self.one.shelf.prompt = False
+        self.assertIsNone(self.now())
+        self.one.shelf.content.clear()
+        self.assertEqual(self.now(), CONTENT)
+
+    def test_content_of_a_wrong_length_is_not_used(self) -> None:
+        self.hold(self.one, content=CONTENT[:-1])
+        self.hold(self.two)
+        self.assertIsNone(self.now())
+
+    def test_nodes_elsewhere_are_waited_for(self) -> None:
+        self.one.is_local = self.two.is_local = self.three.is_local = False
+        self.hold(self.one)
+        self.assertIsNone(self.now())
+
+    def test_the_log_is_set_right_now_and_then(self) -> None:
+        self.hold(self.two)
+        self.scene.knows(self.one)
+        cluster = self.scene.session()
+        self.assertEqual(cluster.read_now(KEY, 0, b""), CONTENT)
+        self.assertEqual(self.scene.log.known[KEY], {b"n2"})
+        self.scene.knows(self.one)
+        self.assertEqual(cluster.read_now(KEY, 0, b""), CONTENT)
+        self.assertEqual(self.scene.log.known[KEY], {b"n1"})
+        self.scene.clock.advance(1)
+        self.assertEqual(cluster.read_now(KEY, 0, b""), CONTENT)
+        self.assertEqual(self.scene.log.known[KEY], {b"n2"})
+        self.assert_released(cluster)
+
+
 class NextHolder(ClusterCase):
     def setUp(self) -> None:
         self.make(3)

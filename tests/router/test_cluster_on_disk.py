@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
+from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from annexd.flow.body import FileSink, FileSource, Gatherer, Succession
-from annexd.flow.workers import InlineWorkers
+from annexd.flow.workers import InlineWorkers, ThreadedWorkers
 from annexd.node import Condition
+from annexd.repo import brief
 from annexd.repo.local import Repository
 from annexd.router.errands import Errands
 from annexd.router.fanout import Backlog, Lane, Tee
@@ -64,11 +67,16 @@ class Contract(StoreContract, TestCase):
 
 
 class HandedThrough(TestCase):
+    """What is not brief."""
+
+    def setUp(self) -> None:
+        self.patch(brief, "BRIEF", -1)
+
     async def test_one_writer(self) -> None:
         scene = await local_scene(self.mktemp(), 1)
         writer = await scene.session().write(KEY, b"")
         assert not isinstance(writer, Outcome)
-        self.assertIsInstance(writer.sink, FileSink)
+        self.assertIsInstance(writer.sink, Gatherer)
         writer.announce(len(CONTENT))
         await writer.sink.write(CONTENT)
         self.assertEqual(await writer.commit(True), Outcome(True, also=(b"n0",)))
@@ -112,6 +120,59 @@ class HandedThrough(TestCase):
         self.assertEqual(first + rest, CONTENT)
         self.assertFalse(await reader.valid())
         await reader.close(True)
+
+
+class CalledOff(TestCase):
+    """Removals that nobody wants any more: they are not done, or it is known that they were."""
+
+    timeout = 20
+
+    async def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        self.workers = ThreadedWorkers(self.reactor, 1, 1)
+        self.addCleanup(self.workers.stop)
+        self.repository = await open_repository(make_repository(self.mktemp()), self.workers)
+        self.scene = Scene(LocalNode("n0", self.repository))
+        self.cluster = self.scene.session()
+        await put(self.repository.store(Caller(b"", "")), KEY, CONTENT)
+        self.scene.knows(*self.scene.nodes)
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def wait(self) -> None:
+        self.begun.set()
+        self.go.wait(15)
+
+    async def call_off(self, removal: Deferred[Outcome]) -> None:
+        removal.cancel()
+        removal.addErrback(lambda failure: failure.trap(CancelledError))
+        self.go.set()
+        await removal
+        await self.cluster.close()
+        await self.workers.disk.run(int)
+
+    async def test_while_it_waits_for_a_thread(self) -> None:
+        busy = Deferred.fromCoroutine(self.workers.disk.run(self.wait))
+        await self.call_off(Deferred.fromCoroutine(self.cluster.remove(KEY)))
+        await busy
+        self.assertTrue(await self.repository.store(Caller(b"", "")).present(KEY))
+        self.assertEqual(self.scene.log.known[KEY], {b"n0"})
+
+    async def test_while_it_is_done(self) -> None:
+        remove = self.repository.parts.objects.remove
+
+        def slowly(path: bytes) -> None:
+            self.wait()
+            remove(path)
+
+        self.repository.parts.objects.remove = slowly  # type: ignore[method-assign]
+        removal = Deferred.fromCoroutine(self.cluster.remove(KEY))
+        await self.workers.bulk.run(self.begun.wait, 15)
+        await self.call_off(removal)
+        self.assertFalse(await self.repository.store(Caller(b"", "")).present(KEY))
+        while self.scene.log.known[KEY]:
+            await deferLater(self.reactor, 0.01)
 
 
 class _SlowPool:

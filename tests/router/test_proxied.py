@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from annexd.errors import Absent, PeerLost, Refused, Unavailable
-from annexd.flow.body import FileSink, FileSource
+from annexd.flow.body import FileSink, FileSource, Gatherer
 from annexd.flow.workers import InlineWorkers
 from annexd.router.limits import Limits
 from annexd.router.proxied import ProxiedNode
+from annexd.router.uploads import Uploads
 from annexd.store import Caller, Outcome, Store
 from tests.support.clusters import CLUSTER, KEY, download, send, upload
 from tests.support.nodes import FakeNode, MemoryLog, Running
@@ -276,23 +279,123 @@ class Failing(Case):
 
 
 class Files(Case):
-    """What the kernel can move is left to it."""
-
-    def test_they_are_handed_through(self) -> None:
+    def test_downloads_are_left_to_the_kernel(self) -> None:
         file = tempfile.TemporaryFile()
         self.addCleanup(file.close)
-        sink = FileSink(InlineWorkers(), file.fileno(), 0, hashlib.sha256())
         source = FileSource(InlineWorkers(), file.fileno(), 0, 0)
         self.hold()
         reader = self.result(self.proxied._store.read(KEY, 0, b""))
         reader.source = source
         self.proxied._store.read = lambda *_: _given(reader)  # type: ignore[method-assign]
         self.assertIs(self.result(self.proxied.read(KEY, 0, b"")).source, source)
-        self.node.shelf.content.clear()
+
+    def write_to_a_file(self, workers: InlineWorkers) -> tuple[Any, FileSink]:
+        file = tempfile.TemporaryFile()
+        self.addCleanup(file.close)
         writer = self.result(self.proxied._store.write(KEY, b""))
-        writer.sink = sink
+        writer.sink = FileSink(workers, file.fileno(), 0, hashlib.sha256())
         self.proxied._store.write = lambda *_: _given(writer)  # type: ignore[method-assign]
-        self.assertIs(self.result(self.proxied.write(KEY, b"")).sink, sink)
+        return self.result(self.proxied.write(KEY, b"")), writer.sink
+
+    def test_uploads_go_through_memory(self) -> None:
+        writer, sink = self.write_to_a_file(InlineWorkers())
+        self.assertIsInstance(writer.sink, Gatherer)
+        self.result(send(writer))
+        self.result(writer._tee.settle())
+        self.assertEqual(os.pread(sink.fd, len(CONTENT) + 1, 0), CONTENT)
+        self.result(writer.close())
+        self.assert_released()
+
+    def test_an_upload_into_a_disk_that_hangs(self) -> None:
+        workers = InlineWorkers()
+        workers.bulk = _Hanging()
+        writer, _ = self.write_to_a_file(workers)
+        self.result(send(writer))
+        running = self.start(writer.commit(True))
+        self.assertFalse(running.turn(59).over)
+        outcome = running.turn(2).value()
+        self.assertEqual(outcome, Outcome(False, reason="it has taken nothing for 60 seconds"))
+        self.result(writer.close())
+        self.assertEqual(self.log.news, [])
+        self.assert_released()
+
+
+class _Hanging:
+    """A thread that never comes back."""
+
+    async def run(self, function: object, *args: object, **kwargs: object) -> Any:
+        await Deferred()
+
+    attempt = run
+
+
+class AtOnce(Case):
+    """Others do something with the same content, by the same gateway."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.uploads = Uploads(self.clock)
+        self.others = self.session()
+        self.proxied = self.session()
+        self.held: Deferred[None] = Deferred()
+
+    def session(self) -> ProxiedNode:
+        return ProxiedNode(self.node, self.log, Caller(b"", ""), self.clock, Limits(), uploads=self.uploads)
+
+    def hold_back(self, what: str) -> None:
+        """The next of these, when it has been done."""
+
+        async def wait(done: str) -> None:
+            if done == what and not self.held.called:
+                await self.held
+
+        self.node.faults.after = wait  # type: ignore[method-assign]
+
+    def test_an_answer_that_an_upload_has_overtaken(self) -> None:
+        for ask in (self.proxied.present(KEY), self.proxied.read(KEY, 0, b"")):
+            self.held = Deferred()
+            self.node.shelf.content.clear()
+            self.log.known[KEY] = {b"n1"}
+            self.hold_back("looked")
+            asking = self.start(ask)
+            self.assertTrue(self.result(upload(self.others)).ok)
+            self.held.callback(None)
+            self.assertTrue(asking.turn().over)
+            self.flushed(asking)
+            self.assert_logged(True)
+
+    def flushed(self, running: Running) -> None:
+        try:
+            running.value()
+        except Absent:
+            pass
+
+    def test_a_removal_in_the_middle_of_an_upload(self) -> None:
+        writer = self.result(self.proxied.write(KEY, b""))
+        self.result(send(writer))
+        self.hold_back("committed")
+        committing = self.start(writer.commit(True))
+        self.assertFalse(committing.over)
+        self.assertTrue(self.result(self.others.remove(KEY)).ok)
+        self.held.callback(None)
+        outcome = committing.turn().value()
+        self.assertEqual((outcome.ok, KEY in self.node.shelf.content), (False, False))
+        self.result(writer.close())
+        self.assert_logged(False)
+
+    def test_it_is_back_before_the_removal_was_answered(self) -> None:
+        self.node.shelf.content[KEY] = CONTENT
+        writer = None
+        self.hold_back("removed")
+        removing = self.start(self.others.remove(KEY))
+        writer = self.result(self.proxied.write(KEY, b""))
+        self.result(send(writer))
+        self.assertTrue(self.result(writer.commit(True)).ok)
+        self.held.callback(None)
+        self.assertTrue(removing.turn().over)
+        self.assertIn(KEY, self.node.shelf.content)
+        self.result(writer.close())
+        self.assert_logged(True)
 
 
 async def _given(value: Any) -> Any:

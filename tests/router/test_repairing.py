@@ -104,6 +104,22 @@ class Filling(ClusterCase):
         self.assertNotIn(KEY, self.n2.shelf.content)
         self.assert_released(self.cluster)
 
+    def test_a_source_with_bad_content(self) -> None:
+        """It is not known as that before somebody has refused what it has."""
+        self.hold(self.n1, content=CONTENT[:-1] + b"?")
+        self.hold(self.n3)
+        self.scene.knows(self.n1, self.n3)
+        outcome = self.fill()
+        self.assertEqual((outcome.ok, outcome.also), (True, (b"n2",)))
+        self.assertEqual(self.n2.shelf.content[KEY], CONTENT)
+        self.assertEqual(self.scene.log.known[KEY], {b"n1", b"n2", b"n3"})
+        self.assert_released(self.cluster)
+
+    def test_the_file_is_told(self) -> None:
+        self.result(self.cluster.lacking(KEY, frozenset((b"n1",)), False, b"dir/file"))
+        self.result(self.cluster.fill(KEY, self.moved, b"dir/file"))
+        self.assertEqual(self.scene.wishes.files, [b"dir/file", b"dir/file"])
+
     def test_bad_content_goes_nowhere(self) -> None:
         self.hold(self.n1, content=CONTENT[:-1] + b"?")
         outcome = self.fill()

@@ -36,7 +36,7 @@ class Case(SynchronousTestCase):
         self.notices: list[str] = []
         self.wire = Wire(self.clock, Deadlines(idle=1000, stall=10, lock=100))
         _, self.end = duplex(self.peer, self.wire, self.window)
-        activity = Activity(self.clock, 1, "alice", b"/srv/x")
+        activity = Activity(self.clock, id(self), "alice", b"/srv/x")
         self.passed: list[tuple[bytes, ...]] = []
         notice, bypass = self.notices.append, self.passed.append
         server = Server(self.wire, self.store, activity, notice=notice, bypass=bypass)
@@ -254,6 +254,125 @@ class Download(Case):
         self.clock.advance(11)
         self.assertEqual(self.shelf.open, [])
         self.failureResultOf(self.done, Stalled)
+
+
+class PromptDownload(Case):
+    """The same where content is had without waiting: of each request, what is said and what is logged."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shelf.prompt = True
+        self.hold()
+
+    def get(self, version: int = 4) -> None:
+        self.says(b"GET 0 f %b\n" % KEY, b"DATA 5\nhello" + (b"VALID\n" if version else b""))
+
+    def results(self, act: Callable[[], object]) -> list[tuple[str, int, str]]:
+        with capturedLogs() as events:
+            act()
+        # Sessions of other tests may be collected, and end, at any time.
+        own = [event for event in events if event.get("session") == id(self)]
+        return [(event["verb"], event["bytes"], event["result"]) for event in own]
+
+    def test_every_version(self) -> None:
+        def act() -> None:
+            self.get(0)
+            self.says(b"SUCCESS\n", b"")
+            for number in 1, 2, 3, 4:
+                self.version(number)
+                self.get()
+                self.says(b"SUCCESS\n", b"")
+
+        self.assertEqual(self.results(act), [("GET", 5, "done")] * 5)
+        self.assertEqual(self.shelf.closings, [])
+
+    def test_offsets(self) -> None:
+        self.version(1)
+        for offset, data in (0, b"hello"), (2, b"llo"), (5, b""), (9, b""):
+            self.says(b"GET %d f %b\n" % (offset, KEY), b"DATA %d\n%bVALID\n" % (len(data), data))
+            self.says(b"SUCCESS\n", b"")
+
+    def test_the_verdict_and_the_next_question_however_they_are_cut(self) -> None:
+        self.version(4)
+        text = b"SUCCESS\nGET 0 f %b\n" % KEY
+        answer = b"DATA 5\nhelloVALID\n"
+
+        def act() -> None:
+            self.get()
+            for cut in range(len(text)):
+                self.assertEqual(self.peer.say(text[:cut]) + self.peer.say(text[cut:]), answer)
+            self.says(b"SUCCESS\nCHECKPRESENT %b\nGETTIMESTAMP\n" % KEY, b"SUCCESS\nTIMESTAMP 1000\n")
+
+        self.assertEqual(self.results(act), [("GET", 5, "done")] * (len(text) + 1))
+
+    def test_many_questions_at_once(self) -> None:
+        question = b"GET 0 f %b\nSUCCESS\n" % KEY
+        self.says(question * 50 + b"GETTIMESTAMP\n", b"DATA 5\nhello" * 50 + b"TIMESTAMP 1000\n")
+
+    def test_other_verdicts(self) -> None:
+        def act() -> None:
+            self.get(0)
+            self.says(b"GETTIMESTAMP\n", b"ERROR expected SUCCESS or FAILURE\n")
+            self.version(2)
+            self.get()
+            self.says(b"nonsense\n", b"ERROR expected SUCCESS or SUCCESS-PLUS or FAILURE or FAILURE-PLUS\n")
+            for verdict in b"ERROR x", b"FAILURE", b"FAILURE-PLUS a":
+                self.get()
+                self.says(verdict + b"\nGETTIMESTAMP\n", b"TIMESTAMP 1000\n")
+            self.get()
+            self.says(b"SUCCESS-PLUS a\n", b"")
+
+        self.assertEqual(self.results(act), [("GET", 5, "failed")] * 5 + [("GET", 5, "done")])
+
+    def test_a_verdict_that_never_comes(self) -> None:
+        def act() -> None:
+            self.get(0)
+            self.clock.advance(6)
+            self.peer.say(b"SUCC")
+            self.clock.advance(9)
+            self.assertNoResult(self.done)
+            self.clock.advance(2)
+
+        self.assertEqual(self.results(act), [("GET", 5, "lost")])
+        self.failureResultOf(self.done, Stalled)
+
+    def test_between_requests_a_peer_may_be_silent_for_longer(self) -> None:
+        self.get(0)
+        self.says(b"SUCCESS\n", b"")
+        self.clock.advance(990)
+        self.get(0)
+        self.says(b"SUCC", b"")
+        self.says(b"ESS\n", b"")
+        self.clock.advance(990)
+        self.assertNoResult(self.done)
+        self.clock.advance(20)
+        self.assertIsNone(self.successResultOf(self.done))
+
+    def test_a_peer_that_leaves_instead(self) -> None:
+        def act() -> None:
+            self.get(0)
+            self.peer.transport.loseConnection()
+
+        self.assertEqual(self.results(act), [("GET", 5, "lost")])
+        self.failureResultOf(self.done, PeerLost)
+
+    def test_a_line_without_end_instead(self) -> None:
+        self.get(0)
+        reasons = self.results(lambda: self.peer.say(b"x" * 40000))
+        self.assertEqual(reasons, [("GET", 5, "lost")])
+        self.failureResultOf(self.done, FramingError)
+
+    def test_what_cannot_be_had_at_once_is_waited_for(self) -> None:
+        self.store.refusing["read"] = Refused("the disk is on fire")
+        self.says(b"GET 0 f %b\n" % KEY, b"ERROR the disk is on fire\n")
+        self.says(b"GET 0 f %b\n" % OTHER, b"ERROR the disk is on fire\n")
+
+    def test_asking_without_listening_is_stopped(self) -> None:
+        self.hold(b"WORM-s60000--x", bytes(60_000))
+        self.peer.transport.pauseProducing()
+        for _ in range(100):
+            self.peer.say(b"GET 0  WORM-s60000--x\nSUCCESS\n")
+        self.assertLess(self.end.most_unsent, 400_000)
 
 
 class LongDownload(Case):

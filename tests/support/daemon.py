@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,11 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import Failed, descendants, open_files, run, stop_all, until
+from annexd.app.asking import ask
+from tests.support.processes import Failed, descendants, open_files, stop_all, until
 from tests.support.programs import NEWEST, annexd_program, git_annex_bin, path_with
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 75.0
+_ANSWER_SECONDS = 30.0
 
 
 class Daemon:
@@ -90,11 +91,16 @@ class Daemon:
 
     def stop(self) -> int:
         """SIGTERM; its exit code.  Fails when it does not end in time."""
-        process, self.process = self.process, None
-        if process is None:
+        if self.process is None:
             return 0
+        self.process.send_signal(signal.SIGTERM)
+        return self.end()
+
+    def end(self) -> int:
+        """The exit code of one that has been told to stop.  Told again it might end by the signal."""
+        process, self.process = self.process, None
+        assert process is not None, "the daemon was not started"
         children = descendants(process.pid)
-        process.send_signal(signal.SIGTERM)
         try:
             return process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -109,16 +115,7 @@ class Daemon:
 
     def status(self) -> Any:
         """What ``annexd status --json`` prints."""
-        said = run(
-            annexd_program("annexd"),
-            "status",
-            "--socket",
-            self.socket,
-            "--json",
-            cwd=self.directory,
-            env=self.env,
-        )
-        return json.loads(said)
+        return ask(str(self.socket), "status", seconds=_ANSWER_SECONDS)
 
     def resident_bytes(self) -> int:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])

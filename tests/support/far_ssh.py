@@ -26,7 +26,13 @@ from tests.support.servers import GitAnnexShell, forced_command
 from tests.support.sshd import Sshd
 from tests.support.store_contract import StoreContract
 
-PATIENCE = Patience(connect=10, answer=10, stall=10, idle=30)
+PATIENCE = Patience(connect=20, answer=20, stall=20, idle=30)
+DEADLINE_S = 4.0
+"""Where it is waited for."""
+
+AT_ONCE_S = 3.0
+"""Without waiting for a deadline, on a busy machine."""
+
 CALLER = Caller(b"client", "alice")
 
 
@@ -36,7 +42,7 @@ class OverSsh(TestCase):
     version = NEWEST
     patience = PATIENCE
     idle_s = 60.0
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

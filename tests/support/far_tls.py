@@ -14,7 +14,7 @@ from annexd.app.certificates import own_fingerprint
 from annexd.client.p2p_address import Address
 from annexd.errors import Unavailable
 from annexd.protocol.messages import Auth
-from annexd.remotes.dialing import Dialer
+from annexd.remotes.dialing import Dialer, GetAuth
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
 from annexd.remotes.tls import TlsDialer, trust
@@ -26,13 +26,19 @@ from tests.support.store_contract import CONTENT, key_of
 from tests.support.tls_scenes import TlsScene
 
 CALLER = Caller(b"client", "alice")
-PATIENCE = Patience(connect=3, answer=3, stall=3, idle=30)
+PATIENCE = Patience(connect=20, answer=20, stall=20, idle=30)
+DEADLINE_S = 4.0
+"""Where it is waited for."""
+
+AT_ONCE_S = 3.0
+"""Without waiting for a deadline, on a busy machine."""
 
 
 class OverTls(TlsScene, TestCase):
     """``node`` is the served repository."""
 
-    timeout = 60
+    patience = PATIENCE
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -54,10 +60,10 @@ class OverTls(TlsScene, TestCase):
         async def context() -> ssl.SSLContext:
             return trust(address)
 
-        return TlsDialer(self.reactor, address, context, Auth(b"gateway", secret.encode()))
+        return TlsDialer(self.reactor, address, context, given(Auth(b"gateway", secret.encode())))
 
     def new_node(self, dialer: Dialer, uuid: bytes | None = None) -> PeerNode:
-        link = Link("far", uuid or self.uuid, dialer, self.reactor, patience=PATIENCE)
+        link = Link("far", uuid or self.uuid, dialer, self.reactor, patience=self.patience)
         self.nodes.append(PeerNode(link, 200.0, boot_seconds))
         return self.nodes[-1]
 
@@ -86,7 +92,7 @@ class OverTls(TlsScene, TestCase):
         self.fail("Unavailable expected")
 
     async def comes_back(self) -> None:
-        for _ in range(500):
+        for _ in range(1500):
             try:
                 await self.ask()
                 return
@@ -100,3 +106,12 @@ def _is_helper(pid: int) -> bool:
         return running(pid) and b"git-annex-p2p-" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def given(auth: Auth) -> GetAuth:
+    """A token that is always the same."""
+
+    async def get() -> Auth:
+        return auth
+
+    return get

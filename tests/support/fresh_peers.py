@@ -22,5 +22,8 @@ class FreshPeers:
 
         return call
 
+    def read_now(self, *arguments: object) -> None:
+        return None
+
     async def close(self) -> None:
         pass

@@ -101,6 +101,11 @@ class _FaultyStore(MemoryStore):
             return None
         return super().present_now(key)
 
+    def read_now(self, key: Key, offset: int, file: bytes) -> bytes | None:
+        if not self._node.is_local or "read" in self._node.faults.refusing:
+            return None
+        return super().read_now(key, offset, file)
+
     async def present(self, key: Key) -> bool:
         await self._meet("present")
         here = await super().present(key)

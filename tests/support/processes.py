@@ -136,7 +136,7 @@ def open_files(pid: int) -> list[str]:
     return sorted(names)
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Wait until something is so; fail the test, naming it, when the time is over."""
     end = time.monotonic() + seconds
     while not true():

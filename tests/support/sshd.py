@@ -43,7 +43,7 @@ Host gateway
 """
 
 _TRIES = 5
-_START_SECONDS = 5.0
+_START_SECONDS = 20.0
 
 
 class Sshd:

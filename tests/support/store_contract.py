@@ -104,6 +104,14 @@ class StoreContract(_Case):
         for offset in (1, len(CONTENT) - 1, len(CONTENT), len(CONTENT) + 5):
             self.assertEqual(await get(store, key, offset), CONTENT[offset:])
 
+    async def test_what_can_be_had_at_once_is_the_same(self) -> None:
+        store = await self.make_store()
+        key = key_of(CONTENT)
+        self.assertIsNone(store.read_now(key, 0, b""))
+        await put(store, key, CONTENT)
+        for offset in (0, 1, len(CONTENT) - 1, len(CONTENT), len(CONTENT) + 5):
+            self.assertIn(store.read_now(key, offset, b"a/file.txt"), (None, CONTENT[offset:]))
+
     async def test_put_of_what_is_here(self) -> None:
         store = await self.make_store()
         key = key_of(CONTENT)

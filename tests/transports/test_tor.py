@@ -317,7 +317,7 @@ ACTS = ("start", "stop", "connect", "refuse", "boot", "progress", "take", "uploa
 
 
 class Anything(SynchronousTestCase):
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(ACTS), st.sampled_from([0.0, 1.0, 70.0, 400.0]))))
     def test_whatever_happens(self, acts: list[tuple[str, float]]) -> None:
         """Stopping leaves nothing, at most one connection is open, and a tor that works is made use of."""
