@@ -26,9 +26,12 @@ KexAlgorithms curve25519-sha256
 MaxStartups 100
 MaxSessions 100
 UseDNS no
+SetEnv SHLVL=1
 PrintMotd no
 LogLevel ERROR
 """
+# SHLVL: bash takes it that it is not the first shell, and leaves out its user's ~/.bashrc,
+# which may take long, or wait for locks that a killed one has left.
 
 _CLIENT_SETTINGS = """\
 Host gateway
