@@ -15,7 +15,6 @@ from typing import Callable
 
 from annexd.errors import Absent
 from annexd.protocol.keys import Key
-from annexd.repo import standing
 from annexd.repo.branch import branch_path
 from annexd.repo.locks import Locked, try_lock
 from annexd.repo.objects import discard
@@ -39,7 +38,6 @@ def clear(parts: Parts, record: Callable[[Key], None]) -> None:
             brought = record if direction == b"download" else None
             for name in _dead(directory):
                 _bury(parts, os.path.join(directory, name), os.path.join(failed, name), brought)
-    standing.clear(parts.layout)
 
 
 def undo_removals(parts: Parts, record: Callable[[Key], None]) -> None:

@@ -160,11 +160,8 @@ class Repository:
             if await self.workers.disk.run(config_stamp, self.git) == self.parts.stamp:
                 return
             parts = await self.ledger.run(self._parts_now)
-        before, self.parts = self.parts, parts
+        self.parts = parts
         self.ledger.branch = parts.branch
-        if before is not parts:
-            with refusing():
-                await self.workers.disk.run(before.transfers.standing.close)
 
     def _parts_now(self) -> Parts:
         if config_stamp(self.git) == self.parts.stamp:
@@ -201,10 +198,6 @@ class Repository:
         """Commit the journal now, and leave nothing behind that is to be tidied up."""
         await self.sweeper.done()
         await self.ledger.flush()
-        standing = self.parts.transfers.standing
-        if standing.any_idle:
-            with refusing():
-                await self.workers.disk.run(standing.tidy)
 
     async def settle(self) -> None:
         """`flush`, for those who have nobody to tell what goes wrong: the journal keeps it."""
@@ -219,7 +212,6 @@ class Repository:
         await self.ledger.run(self._close)
 
     def _close(self) -> None:
-        self.parts.transfers.standing.close()
         self.git.close()
         if self.parts.pointers is not None:
             self.parts.pointers.close()

@@ -18,19 +18,16 @@ from annexd.protocol.keys import Key
 from annexd.repo.layout import Layout
 from annexd.repo.locks import FileLock, Locked, try_lock
 from annexd.repo.modes import Modes
-from annexd.repo.standing import Standing, StandingLocks
 
 BRIEF = 64 * 1024
 """Bytes that are here before anybody could look at a note of their transfer, so there is none."""
-
-_Lock = FileLock | Standing
 
 
 class Transfer:
     """One that is under way; `end` it."""
 
     def __init__(
-        self, transfers: Transfers, locks: list[_Lock], info: bytes, failed: bytes, text: bytes
+        self, transfers: Transfers, locks: list[FileLock], info: bytes, failed: bytes, text: bytes
     ) -> None:
         self._transfers = transfers
         self._locks = locks
@@ -64,7 +61,6 @@ class Transfers:
         self._layout = layout
         self._modes = modes
         self._now = now
-        self.standing = StandingLocks(layout, modes)
 
     def upload(self, uuid: bytes, key: Key, file: bytes) -> Transfer:
         """From here to ``uuid``."""
@@ -79,7 +75,7 @@ class Transfers:
         """From ``uuid`` to here.  Raises `Locked` when there is another one of that key."""
         brief = key.size is not None and key.size <= BRIEF
         layout = self._layout
-        locks: list[_Lock] = []
+        locks: list[FileLock] = []
         try:
             for path in layout.download_locks(uuid, key):
                 held = self._lock(path)
@@ -93,7 +89,7 @@ class Transfers:
         return self._begin(locks, info, failed, file, brief)
 
     def _begin(
-        self, locks: list[_Lock], info: bytes, failed: bytes, file: bytes, brief: bool = False
+        self, locks: list[FileLock], info: bytes, failed: bytes, file: bytes, brief: bool = False
     ) -> Transfer:
         text = b"%d.%09ds\n%b\n" % (*divmod(self._now(), 10**9), file)
         try:
@@ -113,11 +109,8 @@ class Transfers:
         finally:
             os.close(fd)
 
-    def _lock(self, path: bytes) -> _Lock | None:
+    def _lock(self, path: bytes) -> FileLock | None:
         """The directories stay when a transfer is over, so that they are rarely missing."""
-        standing = self.standing.lend(path)
-        if standing is not None:
-            return standing
         try:
             held = try_lock(path, exclusive=True)
         except FileNotFoundError:
@@ -146,7 +139,7 @@ class Transfers:
             pass  # a full disk, most likely
 
 
-def _remove(locks: list[_Lock]) -> None:
+def _remove(locks: list[FileLock]) -> None:
     """Whoever opened one of them meanwhile sees that it is gone, and makes another."""
     for held in locks:
         _unlink(held.path)

@@ -33,9 +33,7 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(len(os.listdir("/proc/self/fd")), files_before)
 
     def make(self, modes: Modes) -> Transfers:
-        transfers = Transfers(Layout(self.git_dir, Settings()), modes, lambda: 1795360000_123456789)
-        self.addCleanup(transfers.standing.close)
-        return transfers
+        return Transfers(Layout(self.git_dir, Settings()), modes, lambda: 1795360000_123456789)
 
     def read(self, path: bytes) -> bytes:
         with open(os.path.join(self.top, path), "rb") as file:

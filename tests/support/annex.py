@@ -141,8 +141,7 @@ def litter(git_dir: Path) -> dict[str, list[str]]:
     annex = git_dir / "annex"
     kinds = {
         "partial": _files(annex / "tmp"),
-        # Lock files that stand (see annexd/repo/standing.py) are no unfinished work.
-        "temporary": [f for f in _files(annex / "othertmp") if not f.endswith(".lck")],
+        "temporary": _files(annex / "othertmp"),
         "transfer": _files(annex / "transfer", without="failed"),
         "journal": _files(annex / "journal"),
         "bad": _files(annex / "bad"),
