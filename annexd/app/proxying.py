@@ -11,12 +11,13 @@ from annexd.app.exchanges import Exchanges
 from annexd.app.hosting import Seat
 from annexd.app.node_settings import NodeSettings
 from annexd.app.nodes import Nodes
+from annexd.node import Node
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.cluster import Cluster
 from annexd.router.directory import Directory
 from annexd.router.limits import Limits
-from annexd.router.ports import Wishes
+from annexd.router.ports import Way, Wishes
 from annexd.router.proxied import ProxiedNode
 from annexd.store import Caller
 
@@ -108,6 +109,7 @@ class Proxying:
             limits=self.limits,
             members=estate.knowledge.members(uuid),
             uploads=estate.uploads,
+            another=lambda: _node_at(estate.way_to(uuid)),
         )
         return Seat(node, names)
 
@@ -136,3 +138,7 @@ class Proxying:
             boot=repository.clocks.boot,
             limits=replace(self.limits, jobs=estate.configured.jobs),
         )
+
+
+def _node_at(way: Way | None) -> Node | None:
+    return None if way is None else way.node

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from annexd.errors import Absent, Refused, Unavailable
 from annexd.flow.body import Sink, Source
-from annexd.node import Node
+from annexd.node import Health, Node
 from annexd.protocol.keys import Key
 from annexd.router.clusters import is_cluster
 from annexd.router.errands import Errands, quietly
@@ -23,7 +23,7 @@ from annexd.router.limits import Limits
 from annexd.router.ports import LocationLog
 from annexd.router.recording import Recording
 from annexd.router.uploads import Claim, Upload, Uploads
-from annexd.store import Caller, Lease, Outcome, Reader, Writer
+from annexd.store import Caller, Lease, Outcome, Reader, Store, Writer
 
 T = TypeVar("T")
 
@@ -32,7 +32,8 @@ class ProxiedNode:
     """
     See `annexd.store.Store`.  ``members`` are the nodes of ``node`` where that
     is a neighbour's cluster: what it says of others is nothing that it can
-    know.  ``uploads`` is common to all sessions of the gateway.
+    know.  ``uploads`` is common to all sessions of the gateway.  ``another``
+    is asked for the way of this moment while the present one is down.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ProxiedNode:
         limits: Limits | None = None,
         members: frozenset[bytes] = frozenset(),
         uploads: Uploads | None = None,
+        another: Callable[[], Node | None] = lambda: None,
     ) -> None:
         self.node = node
         self.uploads = uploads or Uploads(clock)
@@ -51,11 +53,21 @@ class ProxiedNode:
         self.log = Recording(log)
         self.limits = limits or Limits()
         self.errands = Errands(clock)
-        self._store = node.store(caller)
+        self._caller = caller
+        self._another = another
+        self._stores = {node: node.store(caller)}
 
     @property
     def uuid(self) -> bytes:
         return self.node.uuid
+
+    @property
+    def _store(self) -> Store:
+        if self.node.condition.health is Health.DOWN:
+            self.node = self._another() or self.node
+            if self.node not in self._stores:
+                self._stores[self.node] = self.node.store(self._caller)
+        return self._stores[self.node]
 
     async def present(self, key: Key) -> bool:
         undisturbed = self.uploads.since_now(key)
@@ -129,7 +141,8 @@ class ProxiedNode:
 
     async def close(self) -> None:
         await self.errands.close(self.limits.parting)
-        await self.let_go(self._store.close())
+        for store in self._stores.values():
+            await self.let_go(store.close())
 
     # --- for what is handed out ----------------------------------------------
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from annexd.errors import Absent, PeerLost, Refused, Unavailable
 from annexd.flow.body import FileSink, FileSource, Gatherer
 from annexd.flow.workers import InlineWorkers
+from annexd.node import Condition, Health
 from annexd.router.limits import Limits
 from annexd.router.proxied import ProxiedNode
 from annexd.router.uploads import Uploads
@@ -276,6 +277,39 @@ class Failing(Case):
         self.node.faults.frozen.add("write")
         self.start(upload(self.proxied)).cancel()
         self.assert_released()
+
+
+class AnotherWay(Case):
+    """There may be one while the way that a session began with is down."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.node, self.other = FakeNode("n1"), FakeNode("n1")
+        self.other.shelf = self.node.shelf
+        self.ways: list[FakeNode | None] = [self.node]
+        caller = Caller(b"client", "someone")
+        self.proxied = ProxiedNode(self.node, self.log, caller, self.clock, another=lambda: self.ways[-1])
+
+    def test_is_taken(self) -> None:
+        self.ways.append(self.other)
+        self.result(self.proxied.present(KEY))
+        self.assertEqual(self.other.callers, [])
+        self.node.condition = Condition(Health.DOWN, 0.0, "it cannot be reached")
+        self.assertEqual(self.result(upload(self.proxied)), Outcome(True))
+        self.assertTrue(self.result(self.proxied.present(KEY)))
+        self.assertEqual((self.node.asked, self.other.asked), (["present"], ["write", "present"]))
+        self.assertEqual(self.other.callers, [Caller(b"client", "someone")])
+        self.assert_logged(True)
+        self.assert_released()
+        self.assertTrue(self.other.closed)
+
+    def test_there_is_none(self) -> None:
+        self.node.condition = Condition(Health.DOWN, 0.0, "it cannot be reached")
+        for way in (self.node, None):
+            self.ways.append(way)
+            self.result(self.proxied.present(KEY))
+        self.assertEqual(self.node.asked, ["present"] * 2)
+        self.assertEqual(len(self.node.stores), 1)
 
 
 class Files(Case):
