@@ -20,11 +20,11 @@ class Contract(OverTls, StoreContract):
         writer = await store.write(key, b"")
         assert not isinstance(writer, Outcome)
         await send(writer, content)
-        partial = self.git_dir / "annex" / "tmp" / key_file(key.raw).decode()
-        while partial.stat().st_size < len(content):
-            await self.pause()
         await writer.close()
         await self.ask()  # on another connection, which comes after the end of that one
+        partial = self.git_dir / "annex" / "tmp" / key_file(key.raw).decode()
+        while not partial.exists() or partial.stat().st_size < len(content):
+            await self.pause()
 
     async def assert_not_done(self, awaitable: Awaitable[Outcome]) -> None:
         try:

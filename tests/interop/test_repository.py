@@ -277,10 +277,12 @@ class RetentionTests(RepositoryCase):
 
     def test_annexd_is_killed(self) -> None:
         self.put()
-        found = self.repository.parts.objects.find(KEY)
+        killed = self.open(self.repo)
+        found = killed.parts.objects.find(KEY)
         assert found is not None
-        held: Any = self.repository.parts.locks.share(found[0])
+        held: Any = killed.parts.locks.share(found[0])
         held._held.release()  # as the kernel does it
+        now(killed.close())
         code, said = self.machine.tries(self.repo, "dropkey", "--force", KEY.raw)
         self.assertNotEqual(code, 0, said)
         with self.assertRaises(Locked):
