@@ -79,7 +79,7 @@ def obstacle(wanted: Tor, target: str) -> str | None:
         if os.stat(wanted.control).st_uid in (os.geteuid(), 0):
             return None
         directory = os.path.dirname(target)
-        while directory != "/":
+        while directory.strip("/"):
             if not os.stat(directory).st_mode & 0o001:
                 return f"tor is another user, and {directory} is closed to others"
             directory = os.path.dirname(directory)

@@ -83,7 +83,7 @@ class Mounts:
     def at(self, path: bytes) -> Mount:
         """Of an absolute path as it is written: nothing is touched, no symlink followed."""
         points = self._now()
-        path = os.path.normpath(path)
+        path = os.path.normpath(b"/" + path.lstrip(b"/"))  # two slashes at the beginning would stay
         while path != b"/":
             mount = points.get(path)
             if mount is not None:

@@ -30,7 +30,8 @@ class Table(SynchronousTestCase):
             (b"/mnt/nas/inner/", self.inner),
             (b"/mnt/nasty", self.root),
             (b"/mnt/nas/../x", self.root),
-            (b"/", self.root),
+            (b"//mnt/nas/x", self.nas),
+            *((path, self.root) for path in (b"/", b"//", b"//x", b"///x", b"//.git", b"x/y", b".", b"")),
         ):
             self.assertEqual(self.mounts.at(path), mount)
 
