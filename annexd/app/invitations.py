@@ -35,17 +35,31 @@ def invitation(address: str, repository: bytes, secret: bytes, node: str | None 
 
 
 def onion_invitation(
-    config: Config, state: str, repository: bytes, secret: bytes, node: str | None = None
+    config: Config,
+    state: str,
+    repository: bytes,
+    secret: bytes,
+    node: str | None = None,
+    onion: str | None = None,
 ) -> str:
     """
-    For a `tor-annex` remote.  Tor heeds no labels before an onion's address,
-    but git-annex keeps a token for each.  Raises `ConfigError`.
+    For a `tor-annex` remote, by the first onion or the one that is called so.
+    Tor heeds no labels before an onion's address, but git-annex keeps a token
+    for each.  Raises `ConfigError`.
     """
-    tor = config.listen.tor
-    if tor is None:
+    onions = config.listen.onions
+    if not onions:
         raise ConfigError("there is no [listen.tor] in the configuration")
+    known = {hostname_of(tor, state): tor for tor in (onions[:1] if onion is None else onions)}
+    hostname = onion or next(iter(known))
+    if hostname not in known:
+        raise ConfigError(f"{onion} is none of the onions here: {', '.join(known)}")
     place = (node or label(repository)).replace("_", "-").lstrip("-")
-    return f"tor-annex::{place}.{hostname_of(tor, state)}:{tor.port}:{secret.decode()}"
+    return f"tor-annex::{place}.{hostname}:{known[hostname].port}:{secret.decode()}"
+
+
+def is_onion(address: str | None) -> bool:
+    return address is not None and address.endswith(".onion")
 
 
 def label(repository: bytes) -> str:

@@ -10,7 +10,7 @@ import time
 from annexd.app.access import TOKEN, Access, Operation
 from annexd.app.granting import Grant, explain, found, issue
 from annexd.app.installation import Installation
-from annexd.app.invitations import invitation, known_addresses, node_label, onion_invitation
+from annexd.app.invitations import invitation, is_onion, known_addresses, node_label, onion_invitation
 from annexd.app.link_script import Linked, link_script
 from annexd.app.offers import Offer, called, offers
 from annexd.app.token_file import Token, checked_name, fresh_secret
@@ -43,7 +43,7 @@ def invite(options: argparse.Namespace) -> int:
 
 def addresses(installation: Installation, options: argparse.Namespace) -> list[str]:
     """Where peers may come in, the best first.  Raises `ConfigError` when that is not known."""
-    if options.tor:
+    if options.tor or is_onion(options.address):
         return []  # it is an address of another kind
     known = [options.address] if options.address else known_addresses(installation.config, installation.state)
     if not known:
@@ -77,8 +77,9 @@ def _line(installation: Installation, options: argparse.Namespace, places: list[
     repository, secret = grant.repository, grant.secret
     offer = grant.offer
     label = None if offer is None else node_label(offer.name, repository, offer.uuid, options.name)
-    if options.tor:
-        return onion_invitation(installation.config, installation.state, repository, secret, label)
+    if options.tor or is_onion(options.address):
+        where = installation.config, installation.state
+        return onion_invitation(*where, repository, secret, label, options.address)
     return invitation(places[0], repository, secret, label)
 
 

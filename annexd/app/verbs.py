@@ -40,7 +40,7 @@ def add_verbs(commands: Commands, add: Callable[..., argparse.ArgumentParser], s
         way.add_argument(
             "--address",
             metavar="ADDRESS",
-            help="HOST:PORT[,sha256=HEX], where the configuration does not know",
+            help="HOST:PORT[,sha256=HEX], where the configuration does not know; or which onion of several",
         )
         if parser is invite:
             way.add_argument(

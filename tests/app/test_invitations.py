@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.app.invitations import invitation, label
+from annexd.app.config import Config
+from annexd.app.invitations import invitation, label, onion_invitation
+from annexd.app.listen import Listen
+from annexd.app.listen_tor import Tor
 from annexd.errors import ConfigError
 
 SECRET = b"0123" * 32
@@ -45,6 +48,24 @@ class Invitations(SynchronousTestCase):
             "h:1\n",
         ):
             self.assertRaises(ConfigError, invitation, bad, b"/srv/x", SECRET)
+
+    def test_onions(self) -> None:
+        names = ["a" * 56 + ".onion", "b" * 56 + ".onion"]
+        onions = [
+            Tor(hidden_service=f"/var/lib/tor/{n[0]}", hostname=n, port=p) for p, n in enumerate(names, 1)
+        ]
+        config = Config(listen=Listen(tor=onions[0], more_tor=tuple(onions[1:])))
+
+        def line(onion: str | None) -> str:
+            return onion_invitation(config, "/nowhere", b"/srv/x", SECRET, None, onion)
+
+        secret = SECRET.decode()
+        self.assertRegex(line(None), rf"^tor-annex::x-[0-9a-f]{{6}}\.{names[0]}:1:{secret}$")
+        self.assertRegex(line(names[1]), rf"^tor-annex::x-[0-9a-f]{{6}}\.{names[1]}:2:{secret}$")
+        error = self.assertRaises(ConfigError, line, "c" * 56 + ".onion")
+        self.assertIn(f"none of the onions here: {names[0]}, {names[1]}", str(error))
+        error = self.assertRaises(ConfigError, onion_invitation, Config(), "/nowhere", b"/srv/x", SECRET)
+        self.assertIn("no [listen.tor]", str(error))
 
     @given(st.binary().map(lambda path: b"/" + path))
     def test_any_path(self, path: bytes) -> None:
