@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from annexd.errors import Refused, Unavailable
+from annexd.protocol.keys import Key
 from annexd.remotes.link import Link
 from annexd.remotes.peer import PeerNode
 from annexd.remotes.ssh import SshDialer, SshHosts
@@ -102,10 +103,17 @@ class Contract(OverSsh, StoreContract):
     keeps_partials = False  # what was announced here comes whole: then it is wrong, not unfinished
 
     async def make_store(self) -> Store:
-        # Servers that were left still hold their locks for a moment.
+        await self.locks_are_free()
+        return self.node.store(CALLER)
+
+    async def interrupted(self, store: Store, key: Key, content: bytes) -> None:
+        await super().interrupted(store, key, content)
+        await self.locks_are_free()
+
+    async def locks_are_free(self) -> None:
+        """Servers that were left still hold their locks for a moment."""
         while self.left_servers():
             await self.pause()
-        return self.node.store(CALLER)
 
     def left_servers(self) -> bool:
         sessions = len(self.node._link._used) + len(self.node._link._idle)
