@@ -45,10 +45,11 @@ class Git(Protocol):
     async def push(self, remote: str, *refspecs: bytes) -> None: ...
 
 
-def _failed(failure: Failure) -> None:
+def tell_failed(failure: Failure) -> None:
+    """As a callback, for whatever is done for the exchange."""
     if isinstance(failure.value, AnnexdError):
         _log.warn("git-annex branches are not exchanged: {reason}", reason=str(failure.value))
-    elif failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+    elif not isinstance(failure.value, CancelledError):
         _log.failure("exchanging git-annex branches", failure)
 
 
@@ -84,7 +85,7 @@ class Exchange:
     def start(self) -> None:
         if self._running is None:
             running = self._running = Deferred.fromCoroutine(self._run())
-            running.addErrback(_failed)
+            running.addErrback(tell_failed)
             running.addBoth(lambda _: self._over())
 
     async def stop(self) -> None:

@@ -62,7 +62,7 @@ class LinkedSession:
     def _ended(self, failure: Failure) -> None:
         """git only sees that nothing comes any more."""
         failure.trap(AnnexdError, CancelledError)  # type: ignore[no-untyped-call]
-        if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        if not isinstance(failure.value, CancelledError):
             self._problem = str(failure.value)
         self._git.abort(PeerLost("the peer is gone"))
 

@@ -6,17 +6,16 @@ import os
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from annexd.app.estate import Estate
-from annexd.app.exchange import Exchange
+from annexd.app.exchange import Exchange, tell_failed
 from annexd.app.exchange_git import ExchangeGit, git_in
 from annexd.app.neighbour_ways import NeighbourWays
 from annexd.app.node_settings import NodeSettings
 from annexd.app.nodes import Nodes
-from annexd.errors import AnnexdError
 from annexd.repo.local import Repository
 from annexd.repo.whereabouts import Whereabouts
 from annexd.router.directory import Directory, Visit
@@ -102,10 +101,7 @@ class Exchanges:
 
     def _not_started(self, failure: Failure, one: _One) -> None:
         self._forget(one)
-        if isinstance(failure.value, AnnexdError):
-            _log.warn("git-annex branches are not exchanged: {reason}", reason=str(failure.value))
-        elif failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
-            _log.failure("exchanging git-annex branches", failure)
+        tell_failed(failure)
 
     def _forget(self, one: _One) -> None:
         one.leave()

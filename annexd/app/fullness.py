@@ -96,5 +96,5 @@ class Fullness:
 def _said(failure: Failure) -> None:
     if isinstance(failure.value, AnnexdError):
         _log.warn("what repositories hold is not counted: {reason}", reason=str(failure.value))
-    elif failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+    elif not isinstance(failure.value, CancelledError):
         _log.failure("counting what repositories hold", failure)

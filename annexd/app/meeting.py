@@ -145,5 +145,5 @@ class Neighbour:
         return 0.0
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        if not isinstance(failure.value, CancelledError):
             _log.failure("exchanging git-annex branches with {name}", failure, name=self.name)

@@ -152,9 +152,9 @@ class Reception:
 
     def _ended(self, failure: Failure, visitor: _Visitor) -> None:
         """Nobody else is told."""
-        if failure.check(PeerLost) is not None:  # type: ignore[no-untyped-call]
+        if isinstance(failure.value, PeerLost):
             _log.debug("{address} is gone: {reason}", address=visitor.shown, reason=str(failure.value))
-        elif failure.check(CancelledError, Refused, Unavailable, FramingError) is not None:  # type: ignore[no-untyped-call]
+        elif isinstance(failure.value, (CancelledError, Refused, Unavailable, FramingError)):
             reason = visitor.reason or str(failure.value) or "annexd stops"
             _log.info("sent {address} away: {reason}", address=visitor.shown, reason=reason)
         else:

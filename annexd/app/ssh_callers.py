@@ -90,7 +90,7 @@ class Callers:
 
 
 def _ended(failure: Failure, caller: _Caller) -> None:
-    if failure.check(CancelledError, Refused) is None:  # type: ignore[no-untyped-call]
+    if not isinstance(failure.value, (CancelledError, Refused)):
         _log.failure("a connection from {address}", failure, address=NAMELESS)
     else:
         reason = caller.reason or str(failure.value)

@@ -85,7 +85,7 @@ class SshCommand:
                 self.finish(1)
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        if not isinstance(failure.value, CancelledError):
             _log.failure("answering a command of {user}", failure, user=self.principal)
 
     def _closed(self) -> None:

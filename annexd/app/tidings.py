@@ -73,5 +73,5 @@ class Tidings:
             _log.info("changes at {name} are not heard of: {reason}", name=self._name, reason=reason)
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        if not isinstance(failure.value, CancelledError):
             _log.failure("hearing of changes at {name}", failure, name=self._name)

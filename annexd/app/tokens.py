@@ -264,5 +264,5 @@ def _differences(former: dict[str, Token], latter: dict[str, Token]) -> list[tup
 
 
 def _failed(failure: Failure) -> None:
-    if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+    if not isinstance(failure.value, CancelledError):
         _log.failure("looking after tokens", failure)

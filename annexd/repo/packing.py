@@ -41,8 +41,16 @@ class PackFiles:
             for path, content in zip(self.names, self._contents, strict=True):
                 _put(path, content, 0o444)
         except BaseException:
+            self._take_back()
             self.let_go()
             raise
+
+    def _take_back(self) -> None:
+        """A pack without an index is of no use to anybody, and most likely there is no room for it."""
+        pack, index = self.names
+        if not os.path.exists(index):
+            with contextlib.suppress(OSError):
+                os.unlink(pack)
 
     def let_go(self) -> None:
         """A reference leads there now, or never will."""

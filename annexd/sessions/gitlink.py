@@ -175,7 +175,7 @@ class _GitProcess(ProcessProtocol):
 
     def give_up(self, failure: Failure) -> None:
         """The peer is gone or makes no sense, and so is the reason for git to go on."""
-        if failure.check(CancelledError) is None and not self._ended.called:  # type: ignore[no-untyped-call]
+        if not isinstance(failure.value, CancelledError) and not self._ended.called:
             self._ended.errback(failure)
 
     def kill(self) -> None:

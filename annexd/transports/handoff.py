@@ -242,7 +242,7 @@ class Conversation(Protocol):
             handoff.finish(1)
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        if not isinstance(failure.value, CancelledError):
             _log.failure("answering a peer on the socket", failure)
 
     def _expired(self) -> None:

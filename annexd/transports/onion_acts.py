@@ -82,9 +82,9 @@ class Core:
         running.addBoth(lambda _: self.works.discard(running))
 
     def _ended(self, failure: Failure, failed: Callable[[str], None], round: int) -> None:
-        if failure.check(CancelledError) is not None:  # type: ignore[no-untyped-call]
+        if isinstance(failure.value, CancelledError):
             return
-        if failure.check(AnnexdError) is None:  # type: ignore[no-untyped-call]
+        if not isinstance(failure.value, AnnexdError):
             _log.failure("keeping an onion service published", failure)
         self.feed(round, failed, str(failure.value))
 

@@ -213,7 +213,7 @@ class ControlPort:
 
     def _beat_missed(self, failure: Failure) -> None:
         self._beating = None
-        if self._told is not None and failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+        if self._told is not None and not isinstance(failure.value, CancelledError):
             self._told.lost(_said(failure.value))
 
     async def _look(self) -> None:

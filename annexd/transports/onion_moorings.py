@@ -90,5 +90,5 @@ class Moorings:
 
 def _not_told(failure: Failure) -> None:
     """The next beat of the heart notices what is wrong with tor."""
-    if failure.check(CancelledError) is None:  # type: ignore[no-untyped-call]
+    if not isinstance(failure.value, CancelledError):
         _log.debug("tor does not say which circuits there are: {reason}", reason=str(failure.value))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tests.support.gateways import CLUSTER, Cluster
 from tests.support.onion_nodes import Onion
 from tests.support.onion_scene import OnionScene
 from tests.support.processes import run, run_code, start, stop_group, until
-from tests.support.programs import CHECKOUT, NEWEST, annexd_program, git_annex_bin, program
+from tests.support.programs import NEWEST, annexd_program, git_annex_bin, program
 
 _TOR_S = 10
 """For a node behind tor, in these tests."""
@@ -210,9 +209,7 @@ class Ssh(Scene):
             f"{config}\n    IdentityFile {key}\n    IdentitiesOnly yes\n"
             f"    UserKnownHostsFile {known_hosts}\n    StrictHostKeyChecking yes\n"
         )
-        nc = client.directory / "tools" / "nc"
-        nc.write_text(f'#!/bin/sh\ncd "{CHECKOUT}" && exec {sys.executable} -m tests.support.socks_nc "$@"\n')
-        nc.chmod(0o755)
+        (client.directory / "tools" / "nc").symlink_to(program("nc.openbsd", "netcat-openbsd"))
 
 
 class TwoGateways(Scene):

@@ -301,6 +301,18 @@ class PackTests(GitCase):
         self.assertIn("No space", str(error))
         self.assertEqual(os.listdir(self.directory), [])
 
+    def test_a_disk_that_is_full_when_the_pack_is_there(self) -> None:
+        write = os.write
+
+        def fail(fd: int, data: bytes) -> int:
+            if bytes(data[:4]) != b"\xfftOc":  # an index
+                return write(fd, data)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(os, "write", fail)
+        self.assertRaises(Refused, self.git.write_commit, self.FILES, b"update", None)
+        self.assertEqual(os.listdir(self.directory), [])
+
 
 class MovingTests(GitCase):
     def test_only_from_where_it_is_thought_to_be(self) -> None:

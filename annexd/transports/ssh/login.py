@@ -164,7 +164,7 @@ class Login(SSHService):
             return False  # what cannot be read as a signature is none
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is not None:  # type: ignore[no-untyped-call]
+        if isinstance(failure.value, CancelledError):
             return
         if failure.check(struct.error, IndexError) is not None:  # type: ignore[no-untyped-call]
             self._disconnect(DISCONNECT_PROTOCOL_ERROR, "this cannot be read")
