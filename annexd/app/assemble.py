@@ -56,13 +56,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     current = Current(plan)
     daemon = current.config.daemon
     workers = ThreadedWorkers(reactor, daemon.disk_threads, daemon.transfer_threads)
-    disks = Disks(
-        reactor,
-        Mounts(MountTable()),
-        lambda: current.config.nodes.answer,
-        daemon.disk_threads,
-        daemon.transfer_threads,
-    )
+    disks = _disks(reactor, current)
     directory = _directory(reactor, workers, disks, current)
     sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.tells_all)
     state = state_directory(daemon.state_directory, environ)
@@ -135,6 +129,17 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     return made
 
 
+def _disks(reactor: Any, current: Current) -> Disks:
+    daemon = current.config.daemon
+    return Disks(
+        reactor,
+        Mounts(MountTable()),
+        lambda: current.config.nodes.answer,
+        daemon.disk_threads,
+        daemon.transfer_threads,
+    )
+
+
 def _directory(
     reactor: Any, workers: ThreadedWorkers, disks: Disks, current: Current
 ) -> Directory[Repository]:
@@ -153,7 +158,7 @@ def _directory(
             make_git=Git if disk.plain else GitApart,
         )
 
-    return Directory(reactor, workers.disk, open_repository, current.config.served, disks=disks)
+    return Directory(reactor, workers.disk, open_repository, current.config.served, disks)
 
 
 def _logged_in(asked: HandedOver) -> HandedOver:

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from annexd.errors import Refused, Unavailable
 from annexd.flow.workers import Pool
-from annexd.router.places import ALL, Map, Place, Served, Sight, candidates
+from annexd.router.places import Map, Place, Served, Sight, candidates
 
 _log = Logger()
 
@@ -86,39 +86,6 @@ class Disks(Protocol):
 R = TypeVar("R", bound=Repository)
 
 
-class _SteadyDisk:
-    """Where nothing is known about disks: one that always answers."""
-
-    down, since, plain, sight = "", 0.0, True, ALL
-
-    def __init__(self, pool: Pool) -> None:
-        self.disk = pool
-
-    async def patiently(
-        self,
-        work: Coroutine[Any, Any, T],
-        give_back: Callable[[T], Coroutine[Any, Any, object]] | None = None,
-        anyway: bool = False,
-    ) -> T:
-        return await work
-
-
-class SteadyDisks:
-    """See `annexd.flow.disks.Disks`; for tests, with one for all."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._disk = _SteadyDisk(pool)
-
-    def at(self, path: bytes) -> Disk:
-        return self._disk
-
-    async def of(self, path: bytes) -> Disk:
-        return self._disk
-
-    def under(self, *paths: bytes) -> Disk:
-        return self._disk
-
-
 class Visit(Generic[R]):
     """One use of a repository; it stays open until `leave`."""
 
@@ -163,12 +130,12 @@ class Directory(Generic[R]):
         pool: Pool,
         opener: Callable[[Place], Awaitable[R]],
         served: Sequence[Served],
+        disks: Disks,
         idle_s: float = IDLE_S,
-        disks: Disks | None = None,
     ) -> None:
         self._clock = clock
         self._pool = pool
-        self._disks = disks or SteadyDisks(pool)
+        self._disks = disks
         self._opener = opener
         self._map = Map(served)
         self._idle_s = idle_s

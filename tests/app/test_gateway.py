@@ -29,6 +29,7 @@ from annexd.errors import ConfigError
 from annexd.flow.workers import ThreadedWorkers
 from annexd.router.directory import Directory
 from annexd.transports.handoff import Door, own_uids
+from tests.support.steady_disks import SteadyDisks
 
 CONFIG = '[deadlines]\ndrain = 10\n[[repository]]\npath = "/srv/a"\n'
 
@@ -110,7 +111,9 @@ class Life(SynchronousTestCase):
             current=current,
             socket=self.socket,
             workers=workers,
-            directory=Directory(self.reactor, workers.disk, self.nothing, current.config.served),
+            directory=Directory(
+                self.reactor, workers.disk, self.nothing, current.config.served, SteadyDisks(workers.disk)
+            ),
             sessions=self.sessions,
             door=Door(self.reactor, self.nothing, {0}, 30.0),
             notify=self.notify,

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from annexd.app.p2pauth import GitAnnexTokens
 from annexd.app.token_file import digest_of
 from annexd.flow.workers import InlineWorkers
-from annexd.router.directory import SteadyDisks
 from annexd.router.places import Served
 from tests.router.test_places import make
+from tests.support.steady_disks import SteadyDisks
 
 TOKEN, OTHER = b"0123abcd" * 16, b"dcba3210" * 16
 

@@ -24,6 +24,7 @@ from annexd.router.directory import Directory
 from annexd.router.places import Place, Served
 from annexd.store import Caller
 from tests.support.repositories import UUID, make_repository, open_repository
+from tests.support.steady_disks import SteadyDisks
 from tests.support.store_contract import CONTENT, get, key_of, put
 
 N1, N2, N3 = (b"00000000-0000-4000-8000-00000000000%d" % number for number in (1, 2, 3))
@@ -48,7 +49,9 @@ class Gateway(SynchronousTestCase):
         self.proxy([(N1, b"n1"), (N2, b"n2"), (N3, b"n3"), (CLUSTER, b"main")])
         self.clock = Clock()
         served = [Served(os.fsencode(self.top), nested=True)]
-        self.directory = Directory(self.clock, InlineWorkers().disk, self.open, served)
+        self.directory = Directory(
+            self.clock, InlineWorkers().disk, self.open, served, SteadyDisks(InlineWorkers().disk)
+        )
         self.settings = NodeSettings()
         nodes = Nodes(self.clock, self.directory, lambda: self.settings, {"HOME": self.top})
         self.proxying = Proxying(self.clock, self.directory, nodes, lambda: self.settings, {})

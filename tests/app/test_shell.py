@@ -24,7 +24,6 @@ from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
 from annexd.repo.local import Repository as Opened
-from annexd.router.directory import SteadyDisks
 from annexd.router.places import Place, Served
 from annexd.sessions.deadlines import Deadlines
 from annexd.store import Caller
@@ -33,6 +32,7 @@ from tests.support.compiled_shell import compiled_shell
 from tests.support.freezing import DEADLINE, FreezingDisk
 from tests.support.hand_reactor import HandReactor
 from tests.support.memory_store import MemoryStore, Shelf
+from tests.support.steady_disks import SteadyDisks
 
 UUID = b"1d51a450-a322-4ce3-a21b-f7e3c79f8f55"
 NODE = b"2d51a450-a322-4ce3-a21b-f7e3c79f8f55"

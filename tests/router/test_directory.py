@@ -13,6 +13,7 @@ from annexd.flow.workers import InlineWorkers
 from annexd.router.directory import Directory, Visit
 from annexd.router.places import Place, Served
 from tests.router.test_places import make
+from tests.support.steady_disks import SteadyDisks
 
 
 class Pretended:
@@ -40,9 +41,9 @@ class Sharing(SynchronousTestCase):
         self.clock = Clock()
         self.opened: list[Pretended] = []
         self.opening: Deferred[None] | None = None
-        self.directory = Directory(
-            self.clock, InlineWorkers().disk, self.open, [Served(root, nested=True)], idle_s=60
-        )
+        pool = InlineWorkers().disk
+        served = [Served(root, nested=True)]
+        self.directory = Directory(self.clock, pool, self.open, served, SteadyDisks(pool), idle_s=60)
 
     async def open(self, place: Place) -> Pretended:
         if self.opening is not None:
