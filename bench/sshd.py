@@ -13,6 +13,7 @@ from typing import Sequence
 
 from bench.place import Missing, Place
 from bench.servers import Side
+from tests.support.ports import free_port
 
 _SERVER = """\
 ListenAddress 127.0.0.1:{port}
@@ -144,10 +145,3 @@ class Sshd:
                     return
             time.sleep(0.05)
         raise Missing(f"sshd did not come up:\n{self._place.said()}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,7 +13,7 @@ from typing import Callable
 from bench.client import Content, Unexpected
 from bench.place import Place, Repository
 from bench.servers import Daemon, program
-from bench.sshd import free_port
+from tests.support.ports import free_port
 
 _CHUNK = 256 * 1024
 

@@ -14,7 +14,7 @@ from annexd.app.ports import Place, Ports
 from annexd.errors import ConfigError
 from annexd.transports.port import bind
 from tests.support.hand_reactor import HandReactor
-from tests.support.sshd import free_port
+from tests.support.ports import free_port
 
 
 class Moves(SynchronousTestCase):

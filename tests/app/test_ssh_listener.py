@@ -25,9 +25,9 @@ from annexd.app.ssh_listener import SshListener
 from annexd.errors import ConfigError, Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.sessions.deadlines import Deadlines
+from tests.support.ports import free_port
 from tests.support.ssh_keys import ADDRESS
 from tests.support.ssh_link import CLOSE, HalfSink, Link
-from tests.support.sshd import free_port
 
 
 class Listening(SynchronousTestCase):

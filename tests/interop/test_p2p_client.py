@@ -19,6 +19,7 @@ from tests.support.annex import Machine
 from tests.support.certificates import pin
 from tests.support.p2p import shell_command
 from tests.support.p2p_programs import PROGRAM, certificates
+from tests.support.ports import free_port
 from tests.support.processes import descendants, run_code, running, until
 from tests.support.scenes import Scene
 
@@ -246,9 +247,3 @@ class WithoutAServer(SynchronousTestCase, Exchange):
         (self.there / ".git" / "annexd" / "p2p.log").unlink()
         self.start_daemon()
         self.machine.annex(self.here, "copy", "-q", "--key", key, "--to", "peer")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port

@@ -15,6 +15,7 @@ from typing import TypeVar
 from annexd.client.p2p_address import Address, fingerprint
 from tests.support import pretend_git_annex
 from tests.support.p2p_programs import PROGRAM, SECONDS, Repository
+from tests.support.ports import free_port
 from tests.support.processes import open_files, running, stop_all, until
 from tests.support.tls_peer import receive, receive_all
 
@@ -79,8 +80,7 @@ class ReachTests(Repository):
         super().setUp()
         self.git("config", "annexd.listen", "127.0.0.1:1")
         self.own = self.address()
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self.port = found.getsockname()[1]
+        self.port = free_port()
         self.git("config", "annexd.listen", f"127.0.0.1:{self.port}")
 
     def begin(self, address: Address | None = None) -> int:

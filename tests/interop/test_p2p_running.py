@@ -9,8 +9,9 @@ import subprocess
 from annexd.app.asking import ask
 from annexd.app.invitations import label
 from annexd.client.p2p_address import URL, Address, parse
-from tests.interop.test_p2p_client import Exchange, client, free_port, link
+from tests.interop.test_p2p_client import Exchange, client, link
 from tests.support.p2p_programs import PROGRAM, SECONDS
+from tests.support.ports import free_port
 from tests.support.processes import until
 from tests.support.tls_scenes import TlsScene
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tests.interop import test_clients, test_testremote
 from tests.support.load import content_of
+from tests.support.ports import free_port
 from tests.support.processes import descendants, until
 from tests.support.ssh_listener import Listening
-from tests.support.sshd import free_port
 
 
 class EveryDay(Listening, test_clients.Newest):

@@ -19,9 +19,9 @@ from annexd.errors import Unavailable
 from tests.support.annex import Machine, objects
 from tests.support.authorities import Authority
 from tests.support.load import Load, content_of, key_of
+from tests.support.ports import free_port
 from tests.support.processes import run, run_code, until
 from tests.support.programs import program
-from tests.support.sshd import free_port
 from tests.support.tls_scenes import OVER_TLS, TlsScene
 
 _SMALL = content_of(1, 1000)

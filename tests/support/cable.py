@@ -7,6 +7,8 @@ import socket
 import threading
 from contextlib import suppress
 
+from tests.support.ports import free_port
+
 
 class Cable:
     """
@@ -19,8 +21,8 @@ class Cable:
         self.connections = 0
         """How many there were so far."""
 
-        self._listener = _listening(0)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = free_port()
+        self._listener = _listening(self.port)
         self._whole = threading.Event()
         self._whole.set()
         self._ends: set[socket.socket] = set()
@@ -34,7 +36,7 @@ class Cable:
 
     def refuse(self) -> None:
         """All connections end, and no more are taken."""
-        self._listener.close()
+        self._close_listener()
         self._hang_up()
 
     def mend(self) -> None:
@@ -47,9 +49,14 @@ class Cable:
 
     def stop(self) -> None:
         self._over = True
-        self._listener.close()
+        self._close_listener()
         self._hang_up()
         self._whole.set()
+
+    def _close_listener(self) -> None:
+        with suppress(OSError):  # it is closed
+            self._listener.shutdown(socket.SHUT_RDWR)  # it would listen while a thread waits for it
+        self._listener.close()
 
     def _accept(self, listener: socket.socket) -> None:
         threading.Thread(target=self._take_in, args=(listener,), daemon=True).start()

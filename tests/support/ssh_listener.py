@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
+from tests.support.ports import free_port
 from tests.support.processes import run_code, start
 from tests.support.programs import program
 from tests.support.scenes import SshScene
 from tests.support.servers import Annexd, Server
-from tests.support.sshd import Sshd, free_port
+from tests.support.sshd import Sshd
 
 _CONFIG = """\
 [daemon]

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.processes import Failed, descendants, run, stop_all
 from tests.support.programs import SYSTEM_PATH, program
 
@@ -45,7 +46,6 @@ Host gateway
   LogLevel ERROR
 """
 
-_TRIES = 5
 _START_SECONDS = 20.0
 
 
@@ -96,11 +96,9 @@ class Sshd:
     def start(self) -> None:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        for _ in range(_TRIES):  # another process may take the port meanwhile
-            self.port = free_port()
-            if self._listens():
-                return
-        raise Failed(f"sshd does not start: {(self.directory / 'log').read_text()}")
+        self.port = free_port()
+        if not self._listens():
+            raise Failed(f"sshd does not start: {(self.directory / 'log').read_text()}")
 
     def _listens(self) -> bool:
         settings = self.directory / "sshd_config"
@@ -146,10 +144,3 @@ class Sshd:
         keygen = program("ssh-keygen", "openssh-client")
         run(keygen, "-q", "-t", kind, "-N", "", "-f", path, cwd=self.directory, env=self._env)
         return path.with_suffix(".pub")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,16 +10,15 @@ becomes of that.
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.processes import Failed, running, stop_all, until
 from tests.support.programs import program
 
@@ -29,6 +28,9 @@ _RELAYS = ("relay0", "relay1", "relay2", "relay3")
 _SECONDS = 180.0
 _BOOT_S = 40.0
 """It takes a client 2 to 15 seconds, or much longer, for it waits between its attempts."""
+
+_LOG_SHOWN = 4000
+"""Characters of its end."""
 
 _INTERVALS_S = (10, 20, 30, 60)
 """Between the first votes: on a slow machine a longer one gives the relays time to be known."""
@@ -82,7 +84,7 @@ class TorNetwork:
         self._tor = program("tor", "tor")
         self._gencert = program("tor-gencert", "tor")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports = _free_ports(len(_RELAYS) + 2)
+        self._ports = [free_port() for _ in range(len(_RELAYS) + 2)]
 
     def up(self) -> None:
         try:
@@ -153,7 +155,7 @@ class TorNetwork:
             process.wait(10)
 
     def log(self, name: str) -> str:
-        texts = (self.directory / name / part for part in ("log", "out"))
+        texts = (self.directory / name / part for part in ("out", "log"))
         return "".join(path.read_text(errors="replace") for path in texts if path.exists())
 
     def boot(self, name: str, torrc: str) -> None:
@@ -166,13 +168,13 @@ class TorNetwork:
             except Failed as error:
                 self.stop(name)
                 if last:
-                    raise Failed(f"{error}\n{self.log(name)[-1500:]}") from None
+                    raise Failed(f"{error}\n{self.log(name)[-_LOG_SHOWN:]}") from None
                 shutil.rmtree(self.directory / name / "data")
 
     def _percent(self, name: str) -> int:
         process = self._processes[name]
         if process.poll() is not None:
-            raise Failed(f"{name} ended with {process.returncode}:\n{self.log(name)[-1500:]}")
+            raise Failed(f"{name} ended with {process.returncode}:\n{self.log(name)[-_LOG_SHOWN:]}")
         found = re.findall(r"Bootstrapped (\d+)%", self.log(name))
         return int(found[-1]) if found else 0
 
@@ -191,7 +193,7 @@ class TorNetwork:
         for interval in _INTERVALS_S:
             votes = f"{_VOTES}TestingV3AuthInitialVotingInterval {interval}\n"
             # Whoever publishes after the first vote is missing until the next, minutes later.
-            until(lambda interval=interval: time.time() % interval < 0.5, "a voting interval begins", 70)  # type: ignore[misc]
+            _await_interval(interval)
             self._start_relay(
                 _AUTHORITY, authority_port, f"DirPort {_HOST}:{directory_port} IPv4Only\n{votes}"
             )
@@ -201,7 +203,7 @@ class TorNetwork:
                 break
             self._forget((_AUTHORITY, *_RELAYS))
         else:
-            raise Failed(f"the authority knows no relays:\n{self.log(_AUTHORITY)[-1500:]}")
+            raise Failed(f"the authority knows no relays:\n{self.log(_AUTHORITY)[-_LOG_SHOWN:]}")
         # Only now: a client that finds no consensus takes its time to look again.
         self.boot("client", f"SocksPort unix:{self.socks}\n")
 
@@ -295,23 +297,7 @@ class Namespace:
 
 
 def _await_interval(seconds: int) -> None:
-    until(lambda: time.time() % seconds < 0.5, f"another {seconds} seconds begin", seconds + 10)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Below those that the kernel gives to clients."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 2_000):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((_HOST, port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise Failed("there are no free ports")
+    until(lambda: time.time() % seconds < 0.5, "a voting interval begins", seconds + 10)
 
 
 def _run(argv: list[str | Path]) -> str:
