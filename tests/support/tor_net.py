@@ -53,13 +53,16 @@ ExitPolicy reject *:*
 ExitRelay 0
 NumCPUs 1
 """
+# There is one vote, but for tests at midnight and noon.  By a second one relays would differ in
+# the bandwidth that they have seen meanwhile, some of them with none, which are not used; and the
+# time periods of onions would be others, so that who does not know of it yet looks in other places.
 _VOTES = """\
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
 ContactInfo somebody@example.org
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
-V3AuthVotingInterval 300
+V3AuthVotingInterval 43200
 V3AuthVoteDelay 10
 V3AuthDistDelay 10
 TestingDirAuthVoteGuard *
