@@ -32,7 +32,7 @@ class GitAnnexShell(StoreContract, TestCase):
 
     version = NEWEST
     speaks = 4
-    timeout = 60
+    timeout = 300
     one_upload_at_a_time = False  # the second one is told only when it sends its data
     keeps_partials = False  # what was announced here comes whole: then it is wrong, not unfinished
 
@@ -63,7 +63,7 @@ class GitAnnexShell(StoreContract, TestCase):
         )
         assert process.stdin is not None and process.stdout is not None
         self.processes.append(process)
-        wire = Wire(self.reactor, Deadlines(handshake=20, stall=20))
+        wire = Wire(self.reactor, Deadlines(handshake=60, stall=60))
         self.wires.append(wire)
         fds = os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno())
         process.stdout.close()

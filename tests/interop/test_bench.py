@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from bench.plan import QUICK
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 240
+SECONDS = 480
 
 ROWS = (
     """

@@ -19,7 +19,7 @@ from annexd.app.cli import main
 from annexd.app.installed import is_stand_in
 from tests.support.compiled_shell import PYTHON_SHELL
 
-_SECONDS = 20
+_SECONDS = 60
 
 
 class Building(SynchronousTestCase):

@@ -19,7 +19,6 @@ import pygit2
 from twisted.trial import unittest
 
 from annexd.app.access import Rights
-from annexd.app.asking import ask
 from annexd.app.certificates import own_fingerprint
 from annexd.app.state import private_directory
 from annexd.app.token_file import Token, TokenFile, digest_of, fresh_secret
@@ -306,7 +305,7 @@ class OverTls(_Content):
         dialogue = Dialogue([sys.executable, str(OVER_TLS), address], env, "")
 
         def nobody_inside() -> bool:
-            repositories = ask(str(annexd.daemon.socket), "status")["repositories"]
+            repositories = annexd.daemon.status()["repositories"]
             return not any(one["uses"] for one in repositories if one["path"] == str(copy))
 
         # Nobody waits for the end of a session as sshd does.

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 
-from annexd.app.asking import ask
 from annexd.app.invitations import label
 from annexd.client.p2p_address import URL, Address, parse
 from tests.interop.test_p2p_client import Exchange, client, link
@@ -129,4 +128,4 @@ class Served(TlsScene, Exchange):
         self.assertNotIn("annexd serves", said)
 
     def reload(self) -> None:
-        ask(str(self.annexd().daemon.socket), "reload")
+        self.annexd().daemon.ask("reload")

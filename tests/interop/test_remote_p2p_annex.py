@@ -15,7 +15,7 @@ from tests.support import git_peer
 from tests.support.programs import path_with
 
 PROGRAM = Path(remote_p2p_annex.__file__).with_name("git-remote-p2p-annex")
-SECONDS = 20  # for what takes milliseconds
+SECONDS = 60  # for what takes milliseconds
 
 
 class RemoteTests(SynchronousTestCase):

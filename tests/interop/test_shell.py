@@ -222,7 +222,7 @@ class Shell(Scene):
         self, program: list[str], server: Server, command: str, environment: dict[str, str]
     ) -> tuple[int, bytes]:
         env = {**server.env(), **environment}
-        return run_code(*program, "-c", command, cwd=self.home, env=env, stdin=b"", seconds=20)
+        return run_code(*program, "-c", command, cwd=self.home, env=env, stdin=b"", seconds=60)
 
     def _report(self) -> None:
         self.assertFalse(self.problems, f"{len(self.problems)} differ:\n" + "\n".join(self.problems))

@@ -113,9 +113,13 @@ class Daemon:
     def open_files(self) -> list[str]:
         return open_files(self.pid)
 
+    def ask(self, kind: str) -> Any:
+        """As `annexd` does, but with more patience."""
+        return ask(str(self.socket), kind, seconds=_ANSWER_SECONDS)
+
     def status(self) -> Any:
         """What ``annexd status --json`` prints."""
-        return ask(str(self.socket), "status", seconds=_ANSWER_SECONDS)
+        return self.ask("status")
 
     def resident_bytes(self) -> int:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])

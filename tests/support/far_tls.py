@@ -38,7 +38,7 @@ class OverTls(TlsScene, TestCase):
     """``node`` is the served repository."""
 
     patience = PATIENCE
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> None:
         from twisted.internet import reactor

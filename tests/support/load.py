@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.support.p2p import Dialogue
-from tests.support.processes import Failed
+from tests.support.processes import Failed, until
 
 
 def content_of(number: int, size: int) -> bytes:
@@ -50,9 +50,14 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._running:
-            thread.join(60)
+            thread.join(150)  # longer than a session waits
             if thread.is_alive():
                 self.problems.append("a session hangs")
+
+    def until_all_done(self) -> None:
+        """Each of the things that it does, once at least."""
+        every = {"put", "get", "lock", "remove", "check"}
+        until(lambda: self.problems or every <= self.done.keys(), f"they have done {every}", 120)
 
     def keys(self) -> list[bytes]:
         return [key_of(content_of(number, self.size)) for number in range(self.pool)]

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tests.support.processes import Failed, stop_group
 
-_SECONDS = 20.0
+_SECONDS = 60.0
+"""For what takes milliseconds; longer than annexd-shell waits for its daemon."""
+
 _CHUNK = 1 << 16
 
 
@@ -65,6 +67,10 @@ class Dialogue:
                     view = view[os.write(self._to, view[: 1 << 20]) :]
                 except BrokenPipeError:
                     return
+
+    def has_come(self, seconds: float) -> bool:
+        """Whether there is something to read, or will be in time."""
+        return bool(self._received) or bool(select.select([self._from], [], [], seconds)[0])
 
     def line(self) -> bytes:
         """The next line, without its LF; fails at the end of the stream."""

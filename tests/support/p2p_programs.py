@@ -18,7 +18,7 @@ from tests.support.programs import SYSTEM_PATH
 from tests.support.tls_peer import Session, TlsPeer, say_goodbye
 
 PROGRAM = Path(p2p_annexd.__file__).with_name("git-annex-p2p-annexd")
-SECONDS = 20  # for what takes milliseconds
+SECONDS = 60  # for what takes milliseconds
 
 
 def echo(stream: ssl.SSLSocket) -> None:

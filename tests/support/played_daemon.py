@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-SECONDS = 20  # for what takes milliseconds
+SECONDS = 60  # for what takes milliseconds
 
 
 class Asked:

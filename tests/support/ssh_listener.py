@@ -75,7 +75,7 @@ class Listening(SshScene):
     # --- clients by hand -----------------------------------------------
 
     def ssh(
-        self, *words: str | Path, config: Path | None = None, stdin: bytes = b"", seconds: float = 30.0
+        self, *words: str | Path, config: Path | None = None, stdin: bytes = b"", seconds: float = 90.0
     ) -> tuple[int, bytes]:
         """Run the system's client with these options and the command; its exit code and what it said."""
         return run_code(*self.argv(*words, config=config), **self.where(), stdin=stdin, seconds=seconds)

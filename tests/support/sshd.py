@@ -46,7 +46,7 @@ Host gateway
   LogLevel ERROR
 """
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 class Sshd:
@@ -135,7 +135,7 @@ class Sshd:
             return
         sessions = descendants(process.pid)
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         stop_all(sessions)
 
     def make_key(self, name: str, kind: str = "ed25519") -> Path:
