@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import time
 import unittest
 from collections.abc import Awaitable, Coroutine
 from pathlib import Path
@@ -23,6 +22,7 @@ from annexd.repo.locks import Locked
 from annexd.store import Caller, Outcome
 from tests.support.annex import Machine, litter
 from tests.support.p2p import Dialogue, shell_command
+from tests.support.processes import has_lock, until
 from tests.support.programs import git_annex_bin
 from tests.support.repositories import open_repository
 from tests.support.store_contract import get, key_of, put, send
@@ -247,7 +247,8 @@ class LockTests(RepositoryCase):
         dialogue.ask(b"PUT  " + KEY.raw)
         dialogue.send(b"DATA %d\n" % len(CONTENT) + CONTENT[:1])
         lock = self.git_dir / "annex" / "transfer" / "download" / "lck"
-        self.wait_for(lock / ("lck." + os.fsdecode(KEY.file_name)))
+        path = lock / ("lck." + os.fsdecode(KEY.file_name))
+        until(lambda: has_lock(path), "git-annex has its transfer lock")
         with self.assertRaises(Refused) as raised:
             now(self.store.write(KEY, b""))
         self.assertIn("transfer already in progress", str(raised.exception))
@@ -264,12 +265,6 @@ class LockTests(RepositoryCase):
         self.assertRegex(said, rb"transfers in progress:[^\n]*\n.*downloading some/file")
         now(writer.close())
         self.assertIn(b"transfers in progress: none", self.machine.annex(self.repo, "info", "--fast"))
-
-    def wait_for(self, path: Path) -> None:
-        end = time.monotonic() + 20
-        while not path.exists():
-            self.assertLess(time.monotonic(), end, f"{path} does not appear")
-            time.sleep(0.01)
 
 
 class RetentionTests(RepositoryCase):
@@ -378,7 +373,7 @@ class ModesTests(RepositoryCase):
         dialogue.ask(b"PUT f " + OTHER_KEY.raw)
         dialogue.send(b"DATA %d\n" % len(OTHER) + OTHER[:5])
         partial = self.annex(self.repo) / "tmp" / os.fsdecode(OTHER_KEY.file_name)
-        LockTests.wait_for(self, partial)  # type: ignore[arg-type]
+        until(partial.exists, "git-annex has the beginning")
         during = self.modes(self.repo, "during ")
         dialogue.finish()
         return locked | during | self.modes(self.repo, "after ")

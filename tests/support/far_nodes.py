@@ -83,7 +83,7 @@ class FarNode:
 
     def sending(self) -> bool:
         """Whether a shell has content open."""
-        return any("/annex/objects/" in name for pid in self.shells() for name in open_files(pid))
+        return any("/annex/objects/" in name for pid in self.shells() for name in _open_files(pid))
 
     def kill_shells(self) -> None:
         for pid in self.shells():
@@ -92,8 +92,12 @@ class FarNode:
 
     def restart_shells(self) -> None:
         """They see what has changed; whoever has a session finds out, and opens another one."""
-        self.kill_shells()
-        until(lambda: not self.shells(), "all sessions have ended")
+
+        def none_is_left() -> bool:
+            self.kill_shells()  # also those that have only just begun
+            return not self.shells()
+
+        until(none_is_left, "all sessions have ended")
 
     def freeze_shells(self) -> None:
         self._freeze(self.shells())
@@ -129,6 +133,13 @@ class FarNode:
 def _write_script(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
+
+
+def _open_files(pid: int) -> list[str]:
+    try:
+        return open_files(pid)
+    except OSError:
+        return []  # it ended meanwhile
 
 
 def _name(pid: int) -> str:

@@ -43,7 +43,7 @@ class OverSsh(TestCase):
     version = NEWEST
     patience = PATIENCE
     idle_s = 60.0
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -85,7 +85,7 @@ class OverSsh(TestCase):
         return [
             pid
             for pid in descendants(os.getpid())
-            if running(pid) and Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/ssh")
+            if running(pid) and _command_line(pid).split(b"\0")[0].endswith(b"/ssh")
         ]
 
     def shells(self) -> list[int]:
@@ -128,8 +128,12 @@ class Contract(OverSsh, StoreContract):
 
 
 def _is_shell(pid: int) -> bool:
-    try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+    line = _command_line(pid)
     return running(pid) and b"p2pstdio" in line and b"git-annex" in line.split(b"\0")[0]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it is gone

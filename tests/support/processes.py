@@ -67,7 +67,7 @@ def stop_group(process: subprocess.Popen[bytes], how: signal.Signals = signal.SI
     """Signal a program that `start` started, with all that it started in its group; wait for its end."""
     if process.poll() is None:
         os.killpg(process.pid, how)
-    process.wait(20)
+    process.wait(60)
 
 
 def descendants(pid: int) -> list[int]:
@@ -118,15 +118,20 @@ def _gone(pids: list[int], seconds: float) -> bool:
 
 def running(pid: int) -> bool:
     """Whether a process exists and is not merely waiting to be reaped."""
+    return state(pid) not in ("", "Z")
+
+
+def state(pid: int) -> str:
+    """What a process does, by ps's letter: ``S`` when it waits for something; empty when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
 def open_files(pid: int) -> list[str]:
-    """What the file descriptors of a process refer to, sorted."""
+    """What the file descriptors of a process refer to, sorted.  Raises `OSError` when it is gone."""
     names = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -134,6 +139,16 @@ def open_files(pid: int) -> list[str]:
         except OSError:
             continue  # closed meanwhile
     return sorted(names)
+
+
+def has_lock(path: Path) -> bool:
+    """Whether anybody holds a lock on a file; one that is there may not be locked yet."""
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return False
+    held = (line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line)
+    return any(words[5].rpartition(":")[2] == str(inode) for words in held)
 
 
 def until(true: Callable[[], object], what: str, seconds: float = 30.0) -> None:
