@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -11,12 +12,15 @@ from twisted.trial import unittest
 
 from tests.support.annex import Machine, litter, objects
 from tests.support.p2p import Dialogue, shell_command
+from tests.support.processes import Failed, until
 from tests.support.programs import NEWEST
 from tests.support.servers import Annexd, Server, chosen, forced_command
 from tests.support.sshd import Sshd
 
 # that the content of a removed key is nowhere is no fault of the server
 FORGOTTEN = re.compile(rb"No known copies exist of|^fsck: \d+ failed$|^$")
+
+_TIDY_SECONDS = 5.0
 
 
 class Scene(unittest.SynchronousTestCase):
@@ -91,9 +95,17 @@ class Scene(unittest.SynchronousTestCase):
         return wrong | {repr(key): "in the log, but not here" for key in logged - here}
 
     def assert_tidy(self, *kinds: str) -> None:
-        """Nothing unfinished is left but these kinds of it (see `litter`)."""
-        left = {kind: names for kind, names in litter(self.git_dir).items() if kind not in kinds}
-        self.assertEqual(left, {})
+        """
+        Nothing unfinished is left but these kinds of it (see `litter`), or
+        will be in a moment: a client may be gone before its session is over.
+        """
+
+        def left() -> dict[str, list[str]]:
+            return {kind: names for kind, names in litter(self.git_dir).items() if kind not in kinds}
+
+        with contextlib.suppress(Failed):
+            until(lambda: not left(), "nothing is left", _TIDY_SECONDS)
+        self.assertEqual(left(), {})
 
 
 class SshScene(Scene):
