@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 from annexd.app.access import Rights
-from annexd.app.asking import ask
 from annexd.app.certificates import own_fingerprint
 from annexd.app.state import private_directory
 from annexd.app.token_file import Token, TokenFile, digest_of, fresh_secret
@@ -21,7 +20,7 @@ from tests.support.processes import until
 from tests.support.scenes import Scene
 from tests.support.servers import Annexd, Server
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 OVER_TLS = Path(over_tls.__file__)
 
 
@@ -31,7 +30,8 @@ class TlsScene(Scene):
     are put into the configuration.
     """
 
-    handshake_s = 3.0
+    handshake_s = 30.0
+    drain_s = 5.0
     where = "127.0.0.1:0"
     listen = ""
     daemon_settings = ""
@@ -55,7 +55,7 @@ class TlsScene(Scene):
         """Write the file."""
         self.config.write_text(
             f'[daemon]\nstate-directory = "{self.state}"\n{self.daemon_settings}\n'
-            f"[deadlines]\nhandshake = {self.handshake_s}\ndrain = 5\n"
+            f"[deadlines]\nhandshake = {self.handshake_s}\ndrain = {self.drain_s}\n"
             f'[[repository]]\npath = "{self.served}"\n'
             f'[listen.tls]\naddress = "{self.where}"\n{self.listen}\n{self.more}\n'
         )
@@ -80,7 +80,7 @@ class TlsScene(Scene):
     ) -> str:
         """Its secret."""
         secret = self._write_token(name, rights, repository or self.served, expires)
-        ask(str(self.annexd().daemon.socket), "tokens")
+        self.annexd().daemon.ask("tokens")
         return secret
 
     def _write_token(self, name: str, rights: Rights, repository: Path, expires: float | None) -> str:
