@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 from tests.support.cluster_failures import BACKOFF, FailingCluster
-from tests.support.processes import start, until
+from tests.support.processes import start, stop_group, until
 
 
 class Dead(FailingCluster):
@@ -88,16 +90,19 @@ class Dead(FailingCluster):
     def test_in_the_middle_of_a_download(self) -> None:
         """Of a stock client, which does not notice."""
         client, repo = self.clone()
-        content = self.content(24 << 20)[1]
+        content = self.content(32 << 20)[1]
         key = self.add(client, repo, "large", content)
         client.annex(repo, "copy", "--to", "gw-mycluster", "large")
         client.annex(repo, "drop", "--from", "gw-n3", "large")
         client.annex(repo, "drop", "large")
         process = start("git-annex", "get", "--from", "gw-mycluster", "large", cwd=repo, env=client.env)
+        self.addCleanup(stop_group, process)
         partial = repo / ".git" / "annex" / "tmp" / key.decode()
-        until(lambda: partial.exists() and partial.stat().st_size > 1 << 20, "content is on its way")
+        until(lambda: partial.exists() and partial.stat().st_size, "content is on its way")
+        os.killpg(process.pid, signal.SIGSTOP)  # or it might have all before the sender is found
         [sender] = [node for node in self.far.values() if node.sending()]
         sender.kill_shells()
+        os.killpg(process.pid, signal.SIGCONT)
         said, _ = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 0, said)
         self.assertEqual((repo / "large").read_bytes(), content)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.interop.test_hostile import mount
 from tests.support.cluster_failures import FailingCluster
-from tests.support.processes import run
+from tests.support.processes import run, until
 from tests.support.programs import OLDEST, SYSTEM_PATH, program
 from tests.support.scenes import key_file
 
@@ -141,7 +141,7 @@ class Wrong(FailingCluster):
         self.assertEqual(self.cluster.logged(key), set())
         client = self.hand()
         self.assertEqual(client.get(key).content, content)
-        self.assertEqual(self.cluster.logged(key), {"n1"})
+        until(lambda: self.cluster.logged(key) == {"n1"}, "the log is right")
         self.assert_is(client.remove(key), b"SUCCESS-PLUS", "n1", "n2", "n3")
         self.assert_at(key)
 

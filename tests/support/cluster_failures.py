@@ -152,13 +152,13 @@ class FailingCluster(ClusterScene):
 
     # --- clients -------------------------------------------------------
 
-    def hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 30.0) -> Client:
+    def hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 90.0) -> Client:
         """A session with the cluster, or with a node of it; without a version it is the oldest."""
         client = self.open_hand(node, version=version, seconds=seconds)
         self.addCleanup(client.dialogue.close)
         return client
 
-    def open_hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 30.0) -> Client:
+    def open_hand(self, node: str | None = None, *, version: int | None = 4, seconds: float = 90.0) -> Client:
         """The same, to be closed by whoever calls; from any thread."""
         uuid = self.cluster.uuid if node is None else self.cluster.node_uuid(node)
         command = shell_command(self.served, uuid.decode())
@@ -182,7 +182,7 @@ class FailingCluster(ClusterScene):
 
     def named_in(self, line: bytes) -> set[str]:
         names = {uuid: name for name, uuid in self.uuids.items()}
-        return {names[uuid] for uuid in line.split()[1:]}
+        return {names.get(word, repr(word)) for word in line.split()[1:]}
 
     @property
     def uuids(self) -> dict[str, bytes]:
