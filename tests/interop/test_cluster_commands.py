@@ -14,7 +14,7 @@ from tests.support.annex import objects
 from tests.support.gateways import CLUSTER, Cluster
 from tests.support.load import content_of, key_of
 from tests.support.p2p import Dialogue, shell_command
-from tests.support.processes import run_code, start, until
+from tests.support.processes import run_code, start, state, until
 from tests.support.programs import annexd_program
 from tests.support.scenes import Scene
 
@@ -260,11 +260,16 @@ class Repair(CommandScene):
         argv = (annexd_program("annexd"), "cluster", "repair", self.served, "--jobs", "1")
         watching = start(*argv, *daemon.socket_option, cwd=self.directory, env=daemon.env)
         until(lambda: bool(objects(self.cluster.nodes["n3"])), "the repair has begun")
-        watching.send_signal(signal.SIGINT)
-        said, _ = watching.communicate(timeout=60)
+        os.kill(daemon.pid, signal.SIGSTOP)  # or it might be over before we have looked again
+        try:
+            until(lambda: state(watching.pid) == "S", "it has been answered, and watches")
+            watching.send_signal(signal.SIGINT)
+            said, _ = watching.communicate(timeout=60)
+            before = len(objects(self.cluster.nodes["n2"]))
+        finally:
+            os.kill(daemon.pid, signal.SIGCONT)
         self.assertEqual(watching.returncode, 130, said)
         self.assertIn(b"goes on in the daemon", said)
-        before = len(objects(self.cluster.nodes["n2"]))
         until(lambda: len(objects(self.cluster.nodes["n2"])) > before, "it goes on")
         self.assertEqual(daemon.stop(), 0)
         self.assertIn("stopped, ", daemon.said())
