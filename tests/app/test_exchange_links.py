@@ -58,7 +58,8 @@ class Neighbour:
 
 
 class Links(TestCase):
-    timeout = 30
+    connect_s = 60.0
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -75,7 +76,7 @@ class Links(TestCase):
     async def passage(self, name: str, push: bool) -> Passage | None:
         if name != "other":
             return None
-        linked = Linked(UUID, self.neighbour, Patience(connect=0.5))
+        linked = Linked(UUID, self.neighbour, Patience(connect=self.connect_s))
         return Passage(await opened(self.reactor, linked, push), URL.encode())
 
     async def tearDown(self) -> None:
@@ -138,6 +139,7 @@ class Links(TestCase):
 
     async def test_silence(self) -> None:
         self.neighbour.silent = True
+        self.connect_s = 0.5
         error = await self.assertFailure(Deferred.fromCoroutine(self.fetch()), Unavailable)
         self.assertIn("0.5 seconds", str(error))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ def the_reactor() -> Any:
     return reactor
 
 
-def sh(script: str, seconds: float = 10.0) -> Deferred[Ended]:
+def sh(script: str, seconds: float = 60.0) -> Deferred[Ended]:
     environ = {b"PATH": os.fsencode(os.defpath)}
     argv = [b"/bin/sh", b"-c", script.encode()]
     return Deferred.fromCoroutine(run(the_reactor(), argv, cwd=b"/", environ=environ, seconds=seconds))
@@ -37,9 +38,9 @@ class RunTests(TestCase):
             await run(the_reactor(), [b"/no/such"], cwd=b"/", environ={}, seconds=1)
 
     async def test_what_it_leaves_behind_is_not_waited_for(self) -> None:
-        begin = time.monotonic()
-        self.assertEqual((await sh("sleep 3 & echo $!")).code, 0)
-        self.assertLess(time.monotonic() - begin, 2.5)
+        ended = await sh("sleep 60 & echo $!", 60)
+        self.assertEqual(ended.code, 0)
+        os.kill(int(ended.output), signal.SIGKILL)  # it is there still
 
     async def test_what_is_said_without_end_is_not_kept(self) -> None:
         ended = await sh("head -c 30000000 /dev/zero; head -c 30000000 /dev/zero >&2; exit 4")
@@ -47,9 +48,9 @@ class RunTests(TestCase):
 
     async def test_too_long(self) -> None:
         begin = time.monotonic()
-        with self.assertRaisesRegex(Unavailable, "sh did not end within 0.2 seconds: well"):
-            await sh("echo well >&2; sleep 30 & sleep 30", 0.2)
-        self.assertLess(time.monotonic() - begin, 10)
+        with self.assertRaisesRegex(Unavailable, "sh did not end within 1 seconds: well"):
+            await sh("echo well >&2; sleep 60 & sleep 60", 1)
+        self.assertLess(time.monotonic() - begin, 30)
 
     async def test_nobody_waits_any_more(self) -> None:
         program = sh("exec sleep 30")
@@ -75,7 +76,7 @@ class RunTests(TestCase):
 
     async def lives(self, pid: int) -> bool:
         """What is not our child is reaped by somebody else, a moment later."""
-        for _ in range(200):
+        for _ in range(3000):
             try:
                 with open(f"/proc/{pid}/stat") as file:
                     if file.read().rpartition(")")[2].split()[0] == "Z":

@@ -92,17 +92,17 @@ class GitAnnexTests(TestCase):
 
     def test_too_long(self) -> None:
         begin = time.monotonic()
-        reason = self.refusal(b"sleep 60 & echo $! >'" + self.said + b"'; wait", seconds=0.1)
-        self.assertIn("more than 0.1 seconds", reason)
-        self.assertLess(time.monotonic() - begin, 5)
+        reason = self.refusal(b"sleep 60 & echo $! >'" + self.said + b"'; wait", seconds=1)
+        self.assertIn("more than 1 seconds", reason)
+        self.assertLess(time.monotonic() - begin, 30)
         child = int(self.heard()[0])
-        until(lambda: not _is_running(child), "what git-annex had started is gone", 5.0)
+        until(lambda: not _is_running(child), "what git-annex had started is gone")
 
     def test_what_stays_behind(self) -> None:
         """Something that git-annex leaves running does not keep us waiting."""
         begin = time.monotonic()
         self.git_annex(b"sleep 60 & echo $! >'" + self.said + b"'").init(seconds=30)
-        self.assertLess(time.monotonic() - begin, 5)
+        self.assertLess(time.monotonic() - begin, 30)
         os.kill(int(self.heard()[0]), 9)
 
 
