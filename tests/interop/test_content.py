@@ -7,8 +7,8 @@ import re
 from hashlib import md5
 from pathlib import Path
 
-from tests.support.annex import Machine, objects
-from tests.support.processes import run
+from tests.support.annex import Machine, litter, objects
+from tests.support.processes import run, until
 from tests.support.scenes import SshScene
 
 _ODD_NAMES = (
@@ -136,6 +136,7 @@ class Many(SshScene):
 
     def _import_logs(self) -> None:
         """Write ``keys`` location logs to the branch in one commit: another repository has that content."""
+        until(lambda: "journal" not in litter(self.git_dir), "nobody else writes to the branch")
         another = b"6e4c1f8a-0000-4000-8000-000000000001"
         lines = [b"commit refs/heads/git-annex\ncommitter S <s@example.org> 1700000000 +0000\ndata 4\nmany\n"]
         lines.append(b"from refs/heads/git-annex^0\n")

@@ -11,7 +11,7 @@ from tests.support.annex import objects
 from tests.support.daemon import Daemon
 from tests.support.load import content_of, key_of
 from tests.support.p2p import Dialogue
-from tests.support.processes import Failed, run, until
+from tests.support.processes import Failed, run, run_code, until
 from tests.support.programs import SYSTEM_PATH, program
 from tests.support.scenes import Scene
 from tests.support.servers import Annexd, Server
@@ -135,14 +135,18 @@ class Reserve(_SmallDisk):
 
 class ReadOnlyDisk(_SmallDisk):
     def test_read_only(self) -> None:
-        remount = [program("mount", "mount"), "-o"]
-        run(*remount, "remount,ro", self.disk, cwd=self.directory, env=_ENV)
+        # Not while somebody has a file open to write to.
+        until(lambda: self.remount("ro") == 0, "the disk is read-only")
         self.assert_refused(self.session.put(self.new, _NEW))
         self.assert_refused(self.session.ask(b"REMOVE " + self.here))
         self.assert_unchanged()
         self.assertEqual(self.session.get(self.here), (_HERE, b"VALID"))
-        run(*remount, "remount,rw", self.disk, cwd=self.directory, env=_ENV)
+        self.assertEqual(self.remount("rw"), 0)
         self.assert_well_again()
+
+    def remount(self, how: str) -> int:
+        argv = (program("mount", "mount"), "-o", f"remount,{how}", self.disk)
+        return run_code(*argv, cwd=self.directory, env=_ENV)[0]
 
 
 class LostPermissions(_Hostile):
