@@ -11,6 +11,7 @@ from pathlib import Path
 from annexd.client.p2p_address import Address
 from tests.support.certificates import Authority, pin
 from tests.support.p2p_programs import PROGRAM, SECONDS, Programs, echo
+from tests.support.ports import free_port
 from tests.support.tls_peer import receive_all
 
 
@@ -108,8 +109,7 @@ class RefusingTests(Programs):
         self.assertIn("is not trusted", said)
 
     def test_nobody_there(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = free_port()
         said = self.refused(f"127.0.0.1:{port}")
         self.assertIn(f"nothing listens on port {port} (connection refused)", said)
         self.assertIn("no host nobody.invalid", self.refused("nobody.invalid:1"))

@@ -24,7 +24,7 @@ from tests.support.processes import descendants, run_code, running, until
 from tests.support.scenes import Scene
 
 _TOKEN = "0123456789abcdef"
-_SECONDS = 20  # for what takes milliseconds
+_SECONDS = 60  # for what takes milliseconds
 _PROGRAMS = ("git-annex-p2p-annexd", "git-remote-p2p-annex")
 
 
@@ -74,7 +74,7 @@ class WithAServer(Scene, Exchange):
         super().setUp()
         _, certificate = certificates()
         self.context = tls.server_context(str(certificate))
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", free_port()))
         self.threads = [threading.Thread(target=self.accept)]
         self.threads[0].start()
         self.addCleanup(self.stop_listening)
