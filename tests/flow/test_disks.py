@@ -244,7 +244,7 @@ class Several(Case):
 class Threads(TestCase):
     """With real ones: an open of a FIFO that nobody writes to hangs."""
 
-    timeout = 30
+    timeout = 120
 
     async def test_a_thread_that_hangs(self) -> None:
         from twisted.internet import reactor

@@ -12,7 +12,7 @@ from annexd.flow.workers import ThreadedPool
 
 
 class ThreadedPoolTests(TestCase):
-    timeout = 10
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

@@ -25,7 +25,7 @@ def the_reactor() -> Any:
 
 
 class HelperTests(TestCase):
-    timeout = 20
+    timeout = 120
 
     async def started(self, script: str) -> tuple[Helpers, Wire, str]:
         """The file is there when the program runs, and has its process id."""

@@ -31,7 +31,7 @@ def node_of(dialer: FarPeer | Scripted, uuid: bytes, clock: Clock, most: int = 8
 
 class PeerNodeContract(StoreContract, TestCase):
     newest = 4
-    timeout = 10
+    timeout = 120
 
     def setUp(self) -> None:
         self.clock = Clock()

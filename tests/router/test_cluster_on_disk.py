@@ -125,7 +125,7 @@ class HandedThrough(TestCase):
 class CalledOff(TestCase):
     """Removals that nobody wants any more: they are not done, or it is known that they were."""
 
-    timeout = 20
+    timeout = 120
 
     async def setUp(self) -> None:
         from twisted.internet import reactor

@@ -132,7 +132,7 @@ class Proxied(StoreContract, TestCase):
 class Broken(TestCase):
     """Connections to nodes that break in the middle; the client's stays."""
 
-    timeout = 10
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

@@ -29,7 +29,7 @@ class PeerContract(StoreContract, TestCase):
     """A `Peer` and a `Server`, each testing the other, over a store in memory."""
 
     version = 4
-    timeout = 10
+    timeout = 120
 
     def setUp(self) -> None:
         self.shelf = Shelf(uuid=b"memory")

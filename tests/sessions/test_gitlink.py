@@ -25,7 +25,7 @@ from tests.support.memory_store import MemoryStore
 
 
 class ConnectTests(TestCase):
-    timeout = 20
+    timeout = 120
 
     def start(self, write_refusal: Refused | None = None, branches: int = 0) -> None:
         git_dir = self.mktemp()

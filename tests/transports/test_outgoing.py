@@ -13,7 +13,7 @@ from annexd.transports.outgoing import connected
 
 
 class Outgoing(TestCase):
-    timeout = 10
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from annexd.errors import ConfigError
 from annexd.transports.port import Port, bind, bind_unix
 from tests.support.hand_reactor import HandReactor
+from tests.support.processes import until
 
 
 class Full:
@@ -58,17 +59,25 @@ class Ports(SynchronousTestCase):
         self.addCleanup(client.close)
         return client
 
+    def turned(self) -> bool:
+        self.reactor.turn()
+        return True
+
+    def await_arrivals(self, count: int) -> None:
+        """A client may be connected a moment before there is something to accept."""
+        until(lambda: self.turned() and len(self.came) == count, f"{count} have come")
+
     def test_accepts(self) -> None:
         port = self.start(bind("127.0.0.1", 0))
         clients = [self.connect(port.number) for _ in range(3)]
-        self.reactor.turn()
+        self.await_arrivals(3)
         self.assertEqual(self.came, [(False, client.getsockname()) for client in clients])
 
     def test_both_families(self) -> None:
         port = self.start(bind("::", 0))
         self.connect(port.number)
         self.connect(port.number, "::1")
-        self.reactor.turn()
+        self.await_arrivals(2)
         self.assertEqual([address[0] for _, address in self.came], ["::ffff:127.0.0.1", "::1"])
 
     def test_stopped(self) -> None:
@@ -85,6 +94,7 @@ class Ports(SynchronousTestCase):
         self.start(Full(sock, 1))
         self.connect(number)
         with capturedLogs() as events:
+            until(lambda: self.turned() and self.no_room, "the connection is there")
             self.reactor.turns()
         self.assertEqual((self.came, self.no_room, len(events)), ([], 1, 1))
         self.reactor.advance(0.3)

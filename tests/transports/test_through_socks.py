@@ -21,7 +21,7 @@ _NAME = b"\x05\x00\x00\x03\x02ab\0\0"
 
 
 class ThroughSocks(TestCase):
-    timeout = 20
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

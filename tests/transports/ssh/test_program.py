@@ -22,7 +22,7 @@ SHELL = b"/bin/sh"
 
 
 class ProgramTests(TestCase):
-    timeout = 30
+    timeout = 120
 
     def start(self, script: str, window: int = 1 << 30, stall: float = 20.0, **environment: str) -> None:
         from twisted.internet import reactor
@@ -129,7 +129,8 @@ class ProgramTests(TestCase):
         self.assertEqual(([1], b"enough\n"), (self.codes, self.out(1)))
 
     async def test_the_client_goes(self) -> None:
-        self.start("exec sleep 1000")
+        self.start("echo; exec sleep 1000")
+        await self.until(self.out)  # a signal may be lost on a process that is just beginning
         self.link.tell(self.channel, CLOSE)
         await self.until(lambda: self.codes)
         self.assertEqual([128 + signal.SIGTERM], self.codes)
