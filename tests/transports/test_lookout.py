@@ -23,13 +23,16 @@ class World:
         self.others: float | None = None
         """Seconds after an answer at which something else is ready."""
 
+        self.due: float | None = None
+        """Seconds after an answer at which a timer fires."""
+
         self.needs_processor = False
         """The peer does not come to ask while it is looked out for."""
 
         self.looks = 0
         self.looked_s = 0.0
         self._answered = 0.0
-        self.lookout = Lookout(self._ready, lambda: self.now)
+        self.lookout = Lookout(self._ready, lambda: self.due, lambda: self.now)
 
     def _ready(self) -> list[tuple[int, int]]:
         self.now += 1e-6
@@ -149,6 +152,15 @@ class Others(Case):
         self.world.looks = 0
         self.world.requests(1000)
         self.assertLess(self.world.looks, 10)
+
+    def test_timers(self) -> None:
+        self.world.requests(60)
+        self.world.looks = 0
+        self.world.due = 10e-6
+        self.assertEqual(self.world.requests(10), 10)
+        self.assertEqual(self.world.looks, 0)
+        self.world.due = 1.0
+        self.assertGreater(self.world.request(), 10)
 
     def test_with_requests_in_between(self) -> None:
         for _ in range(500):
