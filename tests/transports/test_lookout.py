@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.transports.lookout import Lookout, lookout
+from annexd.transports.pipes import PipeTransport
 
 OURS, OTHER = 7, 8
 PEER, ANOTHER = object(), object()
@@ -172,3 +177,23 @@ class Others(Case):
 class Reactors(SynchronousTestCase):
     def test_that_cannot_be_asked(self) -> None:
         self.assertIsNone(lookout(object()))
+
+    def test_epoll(self) -> None:
+        """It has what is used of it."""
+        reactor = EPollReactor()
+        self.addCleanup(reactor._poller.close)
+        for own in reactor._internalReaders:
+            self.addCleanup(own.connectionLost, None)
+        inlet, outlet = os.pipe()
+        os.write(outlet, b"more")
+        made = lookout(reactor)
+        assert made is not None
+        transport = PipeTransport(reactor, inlet, outlet)
+        self.addCleanup(transport.abortConnection)
+        transport.connect(Protocol())
+        for _ in range(1000):
+            made.begin(transport)
+            if made.sees_more(inlet):
+                break
+        else:
+            self.fail("it sees nothing")
