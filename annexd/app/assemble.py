@@ -44,6 +44,7 @@ from annexd.repo.local import Repository, no_watch
 from annexd.router.directory import Directory
 from annexd.router.places import Place
 from annexd.transports.handoff import Door, Handoff, own_uids
+from annexd.transports.lookout import lookout
 
 _audit = Logger(namespace=AUDIT)
 
@@ -72,9 +73,11 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     reception = Reception(host, tokens.admission, anteroom, guessing)
     ssh = SshListener(reactor, current, shell, sessions, workers.disk, anteroom, guessing, state)
 
+    outlook = lookout(reactor)
+
     async def answer(handoff: Handoff) -> None:
         if handoff.kind == b"shell":
-            await shell.answer(_logged_in(HandedOver(reactor, handoff)))
+            await shell.answer(_logged_in(HandedOver(reactor, handoff, outlook)))
         else:
             handoff.answer_json(await control.answer(handoff.kind, handoff.fields))
 

@@ -14,6 +14,7 @@ from annexd.errors import Refused
 from annexd.sessions.command import Environment
 from annexd.sessions.wire import Wire
 from annexd.transports.handoff import Handoff
+from annexd.transports.lookout import Lookout
 from annexd.transports.pipes import PipeTransport, check_pollable
 
 
@@ -62,8 +63,9 @@ class HandedOver:
 
     transport = "ssh"
 
-    def __init__(self, reactor: Any, handoff: Handoff) -> None:
+    def __init__(self, reactor: Any, handoff: Handoff, lookout: Lookout | None = None) -> None:
         self._reactor = reactor
+        self._lookout = lookout
         self._handoff = handoff
         self.principal = _principal(handoff)
         self.address = _address(handoff)
@@ -80,7 +82,8 @@ class HandedOver:
             raise Refused("the command came without standard input and output")
         for number in (0, 1):
             check_pollable(self._handoff.fileno(number))
-        PipeTransport(self._reactor, self._handoff.take(0), self._handoff.take(1)).connect(wire)
+        pipes = self._handoff.take(0), self._handoff.take(1)
+        PipeTransport(self._reactor, *pipes, self._lookout).connect(wire)
 
 
 def _principal(handoff: Handoff) -> str:

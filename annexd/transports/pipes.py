@@ -32,6 +32,7 @@ from zope.interface import implementer
 
 from annexd.errors import Refused
 from annexd.flow.kernel import Descriptor
+from annexd.transports.lookout import Lookout
 from annexd.transports.throttle import Throttle
 
 _READ_SIZE = 64 * 1024
@@ -93,10 +94,15 @@ class PipeTransport:
     Owns ``read_fd`` and ``write_fd`` from the moment it is made, and makes
     them non-blocking.  The protocol is told of the end of input by
     ``readConnectionLost``, of the end of everything by ``connectionLost``.
+    With a ``lookout`` requests that follow each other closely are read in one
+    turn of the reactor.
     """
 
-    def __init__(self, reactor: IReactorFDSet, read_fd: int, write_fd: int) -> None:
+    def __init__(
+        self, reactor: IReactorFDSet, read_fd: int, write_fd: int, lookout: Lookout | None = None
+    ) -> None:
         self._reactor = reactor
+        self._lookout = lookout
         self._inlet = _Inlet(self, read_fd)
         self._outlet = _Outlet(self, write_fd)
         self._protocol: IProtocol | None = None
@@ -104,7 +110,9 @@ class PipeTransport:
         self._throttle = Throttle()
         self._on_readable: Callback | None = None
         self._on_writable: Callback | None = None
+        self._reading = False
         self._reading_over = False
+        self._answered = False
         self._end_told = False
         self.connected = True
         self.disconnecting = False
@@ -124,6 +132,25 @@ class PipeTransport:
             callback, self._on_readable = self._on_readable, None
             callback()
             return None
+        if self._lookout is None:
+            return self._read()
+        self._lookout.begin(self)
+        return self._read_on(self._lookout)
+
+    def _read_on(self, lookout: Lookout) -> Exception | None:
+        """Until nothing more is in sight."""
+        quiet = True
+        while True:
+            self._answered = False
+            why = self._read()
+            # After an answer to content, which needs none itself, comes the next request.
+            if why is not None or (quiet and not self._answered):
+                return why
+            quiet = not self._answered
+            if not self._reading or self._unsent or not lookout.sees_more(self._inlet.fd):
+                return None
+
+    def _read(self) -> Exception | None:
         try:
             data = os.read(self._inlet.fd, _READ_SIZE)
         except BlockingIOError:
@@ -141,6 +168,7 @@ class PipeTransport:
         if self._reading_over:
             return
         self._reading_over = True
+        self._reading = False
         self._reactor.removeReader(self._inlet)
         callback, self._on_readable = self._on_readable, None
         if callback is not None:
@@ -154,6 +182,7 @@ class PipeTransport:
             IHalfCloseableProtocol(self._protocol).readConnectionLost()
 
     def pauseProducing(self) -> None:
+        self._reading = False
         if self.connected:
             self._reactor.removeReader(self._inlet)
 
@@ -161,6 +190,7 @@ class PipeTransport:
         if self._reading_over:
             self._tell_end()
         elif self.connected:
+            self._reading = True
             self._reactor.addReader(self._inlet)
 
     def stopProducing(self) -> None:
@@ -171,6 +201,7 @@ class PipeTransport:
     def write(self, data: bytes) -> None:
         if not self.connected or self.disconnecting:
             return
+        self._answered = True
         if not self._unsent:
             sent = self._send(data)
             if sent == len(data):
@@ -248,6 +279,7 @@ class PipeTransport:
         if not self.connected or self.disconnecting:
             return
         self.disconnecting = True
+        self._reading = False
         self._reactor.removeReader(self._inlet)
         if not self._unsent:
             self.lost(reason or _because(main.CONNECTION_DONE))
@@ -260,7 +292,7 @@ class PipeTransport:
     def lost(self, reason: Failure) -> None:
         if not self.connected:
             return
-        self.connected = False
+        self.connected = self._reading = False
         self._reactor.removeReader(self._inlet)
         self._reactor.removeWriter(self._outlet)
         self._unsent.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -58,8 +60,8 @@ class Case(SynchronousTestCase):
         os.set_blocking(self.drain, False)
         self.own = [self.feed, self.drain]
         self.addCleanup(lambda: [os.close(fd) for fd in self.own])
-        self.protocol = Listener()
-        self.transport = PipeTransport(self.reactor, inlet, outlet)
+        self.protocol = self.make_protocol()
+        self.transport = self.make_transport(inlet, outlet)
         self.addCleanup(self.transport.abortConnection)
         # IHalfCloseableProtocol is asked for by adaptation
         from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -67,6 +69,12 @@ class Case(SynchronousTestCase):
 
         directlyProvides(self.protocol, IHalfCloseableProtocol)
         self.transport.connect(self.protocol)  # type: ignore[arg-type]
+
+    def make_protocol(self) -> Listener:
+        return Listener()
+
+    def make_transport(self, inlet: int, outlet: int) -> PipeTransport:
+        return PipeTransport(self.reactor, inlet, outlet)
 
     def close(self, fd: int) -> None:
         self.own.remove(fd)
@@ -107,6 +115,108 @@ class Reading(Case):
         self.assertEqual(self.protocol.data, b"abc")
         self.transport.write(b"late")
         self.assertEqual(self.take(), b"late")
+
+
+class Watcher:
+    """A lookout that sees what the test says is to be seen."""
+
+    def __init__(self) -> None:
+        self.coming: list[Callable[[], object]] = []
+        self.looks = 0
+
+    def begin(self, peer: object) -> None:
+        self.looks = 0
+
+    def sees_more(self, fd: int) -> bool:
+        self.looks += 1
+        if not self.coming:
+            return False
+        self.coming.pop(0)()
+        return True
+
+
+class Answering(Listener):
+    """Says the same as the peer; to a ``.`` nothing."""
+
+    transport: Any = None
+
+    def makeConnection(self, transport: Any) -> None:
+        super().makeConnection(transport)
+        self.transport = transport
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if data == b"pause":
+            self.transport.pauseProducing()
+        if data != b".":
+            self.transport.write(data)
+
+
+class LookingOut(Case):
+    def setUp(self) -> None:
+        self.watcher = Watcher()
+        super().setUp()
+
+    def make_protocol(self) -> Listener:
+        return Answering()
+
+    def make_transport(self, inlet: int, outlet: int) -> PipeTransport:
+        return PipeTransport(self.reactor, inlet, outlet, self.watcher)  # type: ignore[arg-type]
+
+    def come(self, *lines: bytes) -> None:
+        """One after the other, as they are looked out for; the first one before."""
+        self.watcher.coming = [partial(os.write, self.feed, line) for line in lines[1:]]
+        os.write(self.feed, lines[0])
+        self.reactor.turn()
+
+    def test_answers_all_that_is_in_sight(self) -> None:
+        self.come(b"a", b"b", b"c")
+        self.assertEqual(self.take(), b"abc")
+        self.assertEqual(self.watcher.looks, 3)
+
+    def test_not_without_an_answer(self) -> None:
+        self.come(b".", b"b")
+        self.assertEqual((self.protocol.data, self.watcher.looks), (b".", 0))
+
+    def test_a_verdict_that_needs_none(self) -> None:
+        self.come(b"a", b".", b"b", b".")
+        self.assertEqual(self.protocol.data, b"a.b.")
+
+    def test_two_of_them(self) -> None:
+        self.come(b"a", b".", b".", b"b")
+        self.assertEqual(self.protocol.data, b"a..")
+
+    def test_not_while_paused(self) -> None:
+        self.come(b"pause", b"a")
+        self.assertEqual((self.protocol.data, self.watcher.looks), (b"pause", 0))
+        self.transport.resumeProducing()
+        self.come(b"b")
+        self.assertEqual((self.protocol.data, self.watcher.looks), (b"pauseb", 1))
+
+    def test_not_while_lent(self) -> None:
+        def lend(data: bytes) -> None:
+            self.transport.write(data)
+            self.transport.lend_input().give_back()
+
+        self.protocol.dataReceived = lend  # type: ignore[method-assign]
+        self.come(b"a", b"b")
+        self.assertEqual(self.watcher.looks, 0)
+
+    def test_not_when_it_is_over(self) -> None:
+        def answer(data: bytes) -> None:
+            self.transport.write(data)
+            self.transport.loseConnection()
+
+        self.protocol.dataReceived = answer  # type: ignore[method-assign]
+        self.come(b"a", b"b")
+        self.assertEqual((self.take(), self.watcher.looks), (b"a", 0))
+
+    def test_the_end_in_sight(self) -> None:
+        self.watcher.coming = [lambda: self.close(self.feed)]
+        os.write(self.feed, b"a")
+        self.reactor.turns()
+        self.assertEqual(self.protocol.events, ["made", "input over"])
+        self.assertEqual(self.take(), b"a")
 
 
 class Writing(Case):
