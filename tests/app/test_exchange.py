@@ -76,7 +76,15 @@ class ExchangeTests(SynchronousTestCase):
         self.exchange = Exchange(
             self.clock, repository, self.git, lambda: self.neighbours, self.listen, over=self.ended
         )
+        self.addCleanup(self.stop)
         self.exchange.start()
+
+    def stop(self) -> None:
+        stopping = Deferred.fromCoroutine(self.exchange.stop())
+        for ending in self.git.called_off:
+            if not ending.called:
+                ending.callback(None)
+        self.successResultOf(stopping)
 
     async def listen(self, name: str, begun: Any, heard: Any) -> None:
         await Deferred[None]()
