@@ -107,7 +107,7 @@ class Changing:
         return False
 
     async def add_brief(self, writer: BriefWriter) -> bool:
-        """The same for content that is in memory still; `False` when it has to go into a partial file first."""
+        """The same for what is in memory still; `False` when it has to go into a partial file first."""
         if self.ledger.idle and not self.fsync:
             await self.ledger.run(self._place_and_record_brief, writer)
             return writer.placed

@@ -112,7 +112,7 @@ class Objects:
         self._modes.freeze_object(fd)
 
         def act() -> None:
-            # The only way to `linkat` with AT_SYMLINK_FOLLOW is to name a directory, though it is not looked at.
+            # Python follows links only where a directory is given, though that is not looked at here.
             with contextlib.suppress(FileExistsError):
                 os.link(b"/proc/self/fd/%d" % fd, path, src_dir_fd=fd, follow_symlinks=True)
             self._modes.freeze_dir(directory)

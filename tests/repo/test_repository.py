@@ -15,8 +15,8 @@ from annexd.errors import Absent, Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
 from annexd.repo import brief
-from annexd.repo.brief import BriefWriter
 from annexd.repo import git as git_module
+from annexd.repo.brief import BriefWriter
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import Locked, try_lock
 from annexd.repo.modes import Modes
