@@ -120,12 +120,18 @@ class BriefWriter:
     async def commit(self, valid: bool) -> Outcome:
         self._valid = valid
         with refusing():
+            if self._in_memory.excess:
+                return self._spoiled(WRONG)
             try:
                 if not await self._add(self):
                     return await self._commit_spelt_out()
             except Spoiled as error:
                 return Outcome(False, reason=str(error))
             return Outcome(True)
+
+    def _spoiled(self, reason: str) -> Outcome:
+        self._in_memory.kept.clear()  # it would only be resumed again
+        return Outcome(False, reason=reason)
 
     async def _commit_spelt_out(self) -> Outcome:
         self.let_go()
