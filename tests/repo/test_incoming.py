@@ -433,8 +433,8 @@ class BriefTests(IncomingCase):
 
     async def put_and_look(self) -> None:
         before = len(os.listdir("/proc/self/fd"))
-        wrong = await put(self.store, KEY, CONTENT[:-1] + b"?")
-        self.assertFalse(wrong.ok)
+        for wrong in (CONTENT[:-1] + b"?", CONTENT + b"?", CONTENT[:-1]):
+            self.assertFalse((await put(self.store, KEY, wrong)).ok)
         self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
         self.assertEqual(await get(self.store, KEY), CONTENT)
