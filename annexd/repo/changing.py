@@ -112,7 +112,7 @@ class Changing:
             await self.ledger.run(self._place_and_record_brief, writer)
             return writer.placed
         try:
-            await self.workers.bulk.run(self._place_brief, writer)
+            await writer.gated.bulk.run(self._place_brief, writer)
         finally:
             if writer.placed:
                 await self.ledger.run_anyway(self._record_brief, writer)

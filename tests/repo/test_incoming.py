@@ -20,6 +20,7 @@ from annexd.repo.brief import BriefWriter
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import FileLock, Locked, lock, try_lock
+from annexd.repo.trips import GatedWorkers
 from annexd.store import Caller, Outcome
 from tests.repo.test_trips import LatePool
 from tests.support.repositories import files_below, make_repository, open_repository
@@ -296,6 +297,13 @@ class CountingPool:
         return await self._pool.run(function, *args, **kwargs)
 
 
+class TwoPools:
+    """`Workers` of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.disk = self.bulk = pool
+
+
 class BriefTests(IncomingCase):
     async def test_one_trip(self) -> None:
         await self.open()
@@ -494,6 +502,21 @@ class BriefTests(IncomingCase):
         pool.go()()
         await writer.close()
         self.assertEqual(self.partial(), CONTENT)
+
+    async def test_closed_before_it_is_placed(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        pool = LatePool()
+        self.patch(writer, "gated", GatedWorkers(TwoPools(pool), writer.gate))
+        await self.repository.ledger._turn.acquire()
+        committing = Deferred.fromCoroutine(writer.commit(True))
+        await writer.close()
+        pool.go()()
+        self.failureResultOf(committing, Refused)
+        self.assertFalse(await self.store.present(KEY))
+        self.assertEqual(self.partial(), CONTENT)
+        self.repository.ledger._turn.release()
 
     async def test_size_nothing(self) -> None:
         await self.open()
