@@ -31,6 +31,7 @@ from annexd.repo.modes import Modes
 from annexd.repo.othertmp import read_small, replace_file
 from annexd.repo.settings import Settings
 from annexd.repo.tip import Tip, sync
+from annexd.repo.transfer import Draft
 from annexd.repo.uniting import United
 
 _LOCK_SECONDS = 30.0  # git-annex holds the journal for as long as a large commit takes
@@ -78,19 +79,29 @@ class Branch:
         private, public = self._current(self._layout.log_name(key))
         return presence.holders(private, public)
 
-    def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> bool:
+    def record(
+        self,
+        key: Key,
+        present: bool,
+        still: Callable[[], bool] = lambda: True,
+        draft: Draft | None = None,
+    ) -> bool:
         """
         Say that this repository has ``key``, or has it no longer, if that is
         ``still`` so when it is our turn: others write to the log after they
         have changed the content, so what they did before is seen here, and
-        what they do later is written later.
+        what they do later is written later.  A ``draft`` may become the entry.
 
         Returns `False` when that is what the log says already.
         """
-        return bool(self.record_all(key, {self._settings.uuid: present}, still))
+        return bool(self.record_all(key, {self._settings.uuid: present}, still, draft))
 
     def record_all(
-        self, key: Key, present: Mapping[bytes, bool], still: Callable[[], bool] = lambda: True
+        self,
+        key: Key,
+        present: Mapping[bytes, bool],
+        still: Callable[[], bool] = lambda: True,
+        draft: Draft | None = None,
     ) -> frozenset[bytes]:
         """The same of several repositories, by their UUIDs, at once; those of which it was news."""
         name = self._layout.log_name(key)
@@ -102,15 +113,17 @@ class Branch:
             found = (presence.change(known, uuid, here, now) for uuid, here in present.items())
             lines = [line for line in found if line is not None]
             hidden = {line for line in lines if self._settings.is_private(line.uuid)}
-            self._add_lines(self._layout.journal_private, name, private, hidden)
-            self._add_lines(self._layout.journal, name, public, {*lines} - hidden)
+            self._add_lines(self._layout.journal_private, name, private, hidden, draft)
+            self._add_lines(self._layout.journal, name, public, {*lines} - hidden, draft)
             return frozenset(line.uuid for line in lines)
 
-    def _add_lines(self, journal: bytes, name: bytes, text: bytes, lines: set[presence.Line]) -> None:
+    def _add_lines(
+        self, journal: bytes, name: bytes, text: bytes, lines: set[presence.Line], draft: Draft | None
+    ) -> None:
         if lines:
             for line in sorted(lines, key=lambda line: line.uuid):
                 text = presence.apply(line, text)
-            self._write(journal, journal_name(name), text)
+            self._write(journal, journal_name(name), text, draft)
 
     def texts(self, names: Iterable[bytes]) -> dict[bytes, bytes]:
         """Files of the branch as they are, or will be when the journal has been committed."""
@@ -144,12 +157,13 @@ class Branch:
             return private, self._git.branch_file(name) or b""
         return private, presence.complete(public)
 
-    def _write(self, journal: bytes, file: bytes, content: bytes) -> None:
+    def _write(self, journal: bytes, file: bytes, content: bytes, draft: Draft | None = None) -> None:
         """Put a file into the journal, which is locked."""
         path = os.path.join(journal, file)
 
         def act() -> None:
-            replace_file(self._layout, self._modes, path, content, durable=self._durable)
+            if draft is None or not draft.become(path, content, durable=self._durable):
+                replace_file(self._layout, self._modes, path, content, durable=self._durable)
 
         with _refusing(path):
             self._modes.in_made_dir(journal, self._layout.annex, act)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError
 
 from annexd.errors import Absent, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
+from annexd.repo.brief import BriefWriter
 from annexd.repo.delegate import GitAnnex
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.ledger import Ledger
@@ -45,16 +47,14 @@ class Changing:
 
     # --- adding --------------------------------------------------------------
 
-    def check_adding(self, parts: Parts, means: Means) -> bool:
-        """Refuse now what would be impossible later; for a thread.  Is it we who add it?"""
-        if _only_git_annex_adds(parts, means):
+    def check_adding(self, parts: Parts, means: Means) -> None:
+        """Refuse now what would be impossible later; for a thread."""
+        if only_git_annex_adds(parts, means):
             self.git_annex.check("store content in this repository")
-            return False
-        return True
 
     async def add(self, writer: LocalWriter) -> None:
         """Put complete content, verified as far as we can, into place, and say so in the location log."""
-        if not _only_git_annex_adds(writer.parts, writer.checker.means):
+        if not only_git_annex_adds(writer.parts, writer.checker.means):
             if self.ledger.idle and not self.fsync:
                 if await self.ledger.run(self._place_and_record, writer):
                     return
@@ -71,7 +71,6 @@ class Changing:
 
     def _place(self, writer: LocalWriter) -> bool:
         """For a thread; `False` when that is for git-annex to do."""
-        writer.arrive()
         if self._has_unlocked_files(writer.parts, writer.key):
             return False
         with _or_taken_back(writer):
@@ -106,6 +105,48 @@ class Changing:
             self.ledger.record(key, True, is_here)
             return is_here()
         return False
+
+    async def add_brief(self, writer: BriefWriter) -> bool:
+        """The same for what is in memory still; `False` when it has to go into a partial file first."""
+        if self.ledger.idle and not self.fsync:
+            await self.ledger.run(self._place_and_record_brief, writer)
+            return writer.placed
+        try:
+            await writer.gated.bulk.run(self._place_brief, writer)
+        finally:
+            if writer.placed:
+                await self.ledger.run_anyway(self._record_brief, writer)
+        return writer.placed
+
+    def _place_and_record_brief(self, writer: BriefWriter) -> None:
+        with writer.gate:
+            try:
+                self._place_brief(writer)
+            finally:
+                if writer.placed:
+                    self._record_brief(writer)
+
+    def _place_brief(self, writer: BriefWriter) -> None:
+        try:
+            if not self._has_unlocked_files(writer.parts, writer.key):
+                with _or_taken_back(writer):
+                    writer.place()
+        finally:
+            if not writer.placed:
+                writer.finish(False)
+
+    def _record_brief(self, writer: BriefWriter) -> None:
+        recorded = False
+
+        def is_here() -> bool:
+            return writer.parts.objects.find(writer.key) is not None
+
+        try:
+            with _or_taken_back(writer):
+                self.ledger.record(writer.key, True, is_here, writer.draft)
+                recorded = True
+        finally:
+            writer.finish(recorded)
 
     def _add_by_git_annex(self, writer: LocalWriter) -> None:
         """For a thread."""
@@ -210,8 +251,12 @@ class Changing:
         return before is not None and self.clocks.boot() >= before
 
 
+class _Placing(Protocol):
+    def take_back(self) -> None: ...
+
+
 @contextlib.contextmanager
-def _or_taken_back(writer: LocalWriter) -> Iterator[None]:
+def _or_taken_back(writer: _Placing) -> Iterator[None]:
     try:
         yield
     except (OSError, Refused):
@@ -220,5 +265,5 @@ def _or_taken_back(writer: LocalWriter) -> Iterator[None]:
         raise
 
 
-def _only_git_annex_adds(parts: Parts, means: Means) -> bool:
+def only_git_annex_adds(parts: Parts, means: Means) -> bool:
     return parts.settings.needs_git_annex_to_add or means is Means.GIT_ANNEX

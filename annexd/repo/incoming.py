@@ -8,11 +8,9 @@ from typing import Callable
 
 from twisted.internet.defer import Deferred
 
-from annexd.errors import Refused
 from annexd.flow.body import CarriedSink, NoDigest, Sink
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
-from annexd.repo.brief import BriefSink
 from annexd.repo.disks import refusing, sentence
 from annexd.repo.objects import discard
 from annexd.repo.partials import CatchUp, PartialSink, Upload
@@ -22,11 +20,7 @@ from annexd.repo.trips import Gate, GatedWorkers
 from annexd.repo.verify import Checker, Means
 from annexd.store import Outcome
 
-_WRONG = "what arrived is not the content of that key; it was deleted"
-
-
-class Spoiled(Refused):
-    """What has come cannot be used, for a reason that is the outcome of the upload."""
+WRONG = "what arrived is not the content of that key; it was deleted"
 
 
 class LocalWriter:
@@ -60,15 +54,11 @@ class LocalWriter:
         self._begun = False
         self._done = False
         self._closed = False
-        self._valid = False
         self._catching_up: Deferred[None] | None = None
-        self._brief = None if upload.fd >= 0 else BriefSink(self.gate, upload.wanted or 0)
-        as_it_comes = not self._brief and not upload.offset
-        self._hashing = checker.means is Means.HASH and parts.settings.verify and as_it_comes
+        self._hashing = checker.means is Means.HASH and parts.settings.verify and not upload.offset
         digest = checker.digest if self._hashing else NoDigest()
         self._sink = PartialSink(self.gated, upload, digest)
-        taking = self._sink if parts.is_local else CarriedSink(self._sink)
-        self.sink: Sink = self._brief or taking
+        self.sink: Sink = self._sink if parts.is_local else CarriedSink(self._sink)
         if upload.offset and checker.means is Means.HASH and parts.settings.verify:
             self._catch_up()
 
@@ -91,26 +81,16 @@ class LocalWriter:
             self._sink.limit = self.offset + length
 
     async def commit(self, valid: bool) -> Outcome:
-        self._valid = valid
         with refusing():
-            if self._brief is not None:
-                return await self._commit_brief()
             if self._sink.refusal is not None:
                 return Outcome(False, reason=str(self._sink.refusal))
             if self._sink.error is not None:
                 return Outcome(False, reason=sentence(self._sink.error))
             if self._sink.excess or not await self._is_right(valid):
                 await self.gated.disk.run(self._discard)
-                return Outcome(False, reason=_WRONG)
+                return Outcome(False, reason=WRONG)
             await self._add(self)
             return Outcome(True)
-
-    async def _commit_brief(self) -> Outcome:
-        try:
-            await self._add(self)
-            return Outcome(True)
-        except Spoiled as error:
-            return Outcome(False, reason=str(error))
 
     async def recheck(self) -> Outcome:
         with refusing():
@@ -128,19 +108,6 @@ class LocalWriter:
                 await self._workers.disk.run(self._close)
 
     # --- for threads ---------------------------------------------------------
-
-    def arrive(self) -> None:
-        """
-        What waits in memory goes into the partial file, if it is right.
-        Raises `Spoiled`, and `OSError`.
-        """
-        brief, self._brief = self._brief, None
-        if brief is not None:
-            if brief.excess or not self._is_right_at_once(bytes(brief.kept)):
-                raise Spoiled(_WRONG)
-            self._write(brief)
-            if self._sink.error is not None:
-                raise Spoiled(sentence(self._sink.error))
 
     def place(self) -> None:
         """Move the partial file to where complete content is."""
@@ -177,23 +144,14 @@ class LocalWriter:
         self.gate.shut()
         self._upload.close(True)
 
-    def _write(self, brief: BriefSink) -> None:
-        self._upload.begin(self.parts)
-        self._sink.fd = self._upload.fd
-        self._sink.write_blocking(brief.kept)
-
     def _discard(self) -> None:
         """Wrong content would only be resumed again."""
         discard(self.path)
 
     def _close(self) -> None:
         self.gate.close()
-        try:
-            if self._brief is not None and self._brief.kept:
-                self._write(self._brief)
-        finally:
-            # A peer that thought better of it has not failed.
-            self._upload.close(self._done if self._begun else None)
+        # A peer that thought better of it has not failed.
+        self._upload.close(self._done if self._begun else None)
 
     # --- is it right? --------------------------------------------------------
 
@@ -209,13 +167,6 @@ class LocalWriter:
             await self._catching_up
         digest = self._sink.digest
         return self.checker.matches(size) and (not isinstance(digest, Share) or digest.complete)
-
-    def _is_right_at_once(self, content: bytes) -> bool:
-        """For a thread."""
-        if self.checker.means is not Means.HASH or (self._valid and not self.parts.settings.verify):
-            return self.key.size == len(content)
-        self.checker.digest.update(content)
-        return self.checker.matches(len(content))
 
     def _catch_up(self) -> None:
         """Hash what nobody has hashed yet, from the beginning of the file."""

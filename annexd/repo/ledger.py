@@ -16,6 +16,7 @@ from annexd.errors import AnnexdError
 from annexd.flow.workers import Pool
 from annexd.protocol.keys import Key
 from annexd.repo.branch import Branch
+from annexd.repo.transfer import Draft
 
 _log = Logger()
 
@@ -92,9 +93,15 @@ class Ledger:
             self._written = False
             self.put_off()
 
-    def record(self, key: Key, present: bool, still: Callable[[], bool] = lambda: True) -> None:
+    def record(
+        self,
+        key: Key,
+        present: bool,
+        still: Callable[[], bool] = lambda: True,
+        draft: Draft | None = None,
+    ) -> None:
         """For a thread, within `run`; see `Branch.record`."""
-        if self.branch.record(key, present, still):
+        if self.branch.record(key, present, still, draft):
             self._written = True
 
     def record_all(self, key: Key, present: Mapping[bytes, bool]) -> frozenset[bytes]:

@@ -14,9 +14,9 @@ from annexd.errors import Absent, AnnexdError, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo import leftovers
-from annexd.repo.brief import is_brief
+from annexd.repo.brief import BriefWriter, is_brief
 from annexd.repo.changes import Changes, Follower, Refs, Watch
-from annexd.repo.changing import Changing
+from annexd.repo.changing import Changing, only_git_annex_adds
 from annexd.repo.content import Held
 from annexd.repo.delegate import GitAnnex
 from annexd.repo.disks import refusing
@@ -305,13 +305,39 @@ class LocalStore:
         parts = self._changeable()
         if await self.present(key):
             return Outcome(True)
+        if is_brief(key):
+            brief = await self._write_brief(parts, key, file)
+            if brief is not None:
+                return brief
+        return await self._write_partial(parts, key, file)
+
+    async def _write_brief(self, parts: Parts, key: Key, file: bytes) -> BriefWriter | None:
+        """`None` where that cannot be done in memory."""
+        with refusing():
+            checker = await self._checker(parts, key)
+        if only_git_annex_adds(parts, checker.means):
+            return None
+
+        async def spell_out() -> Union[Writer, Outcome]:
+            return await self._write_partial(parts, key, file)
+
+        add, recheck = self._repository.changing.add_brief, self._repository.changing.recheck
+        writer = BriefWriter(key, self._peer, file, parts, self._workers, checker, add, recheck, spell_out)
+        with refusing():
+            if parts.is_local:
+                opened = writer.open()
+            else:
+                opened = await fetch(self._workers.disk, writer.open, lambda _: writer.let_go())
+        return writer if opened else None
+
+    async def _write_partial(self, parts: Parts, key: Key, file: bytes) -> Union[Writer, Outcome]:
         with refusing():
             checker = await self._checker(parts, key)
         changing = self._repository.changing
 
         def get() -> Upload | None:
-            brief = changing.check_adding(parts, checker.means) and is_brief(key)
-            return open_upload(parts, self._peer, key, file, brief)
+            changing.check_adding(parts, checker.means)
+            return open_upload(parts, self._peer, key, file)
 
         def give_back(upload: Upload | None) -> None:
             if upload is not None:

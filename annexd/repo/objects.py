@@ -8,8 +8,10 @@ All of this blocks, mostly for moments; it is for threads, but for
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable
+from typing import Callable
 
 from annexd.errors import Refused
 from annexd.protocol.keys import Key
@@ -18,6 +20,9 @@ from annexd.repo.modes import Modes
 
 _TRIES = 10
 _WRITE_BITS = 0o222
+
+_NO_NAMELESS_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
+_NO_NAME_GIVEN = frozenset({errno.EPERM, errno.ENOENT, errno.EOPNOTSUPP, errno.ENOSYS})
 
 Found = tuple[bytes, os.stat_result]
 
@@ -77,6 +82,54 @@ class Objects:
             self._modes.freeze_object(fd)
             self._modes.freeze_dir(directory)
 
+        made = self._in_its_dir(directory, act)
+        if self._fsync:
+            sync_dirs({directory, *map(os.path.dirname, made)})
+
+    def open_nameless(self) -> int:
+        """
+        A new file for `place_nameless`, of which nothing is left when it is
+        closed before that.  Negative where the file system has no such files.
+        """
+        tmp_dir, how = self._layout.tmp_dir, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+        try:
+            return self._modes.in_made_dir(tmp_dir, self._layout.annex, lambda: os.open(tmp_dir, how, 0o666))
+        except OSError as error:
+            if error.errno in _NO_NAMELESS_FILES:
+                return -1
+            raise
+
+    def place_nameless(self, key: Key, fd: int) -> bool:
+        """
+        Give the complete file that is open as ``fd`` its name, that of the
+        content of ``key``.  If there is some by now, that is as good.  When
+        this fails it may have that name already; `False` when it cannot have any.
+        """
+        path = self._layout.object_path(key)
+        directory = os.path.dirname(path)
+        if self._fsync:
+            os.fsync(fd)
+        self._modes.freeze_object(fd)
+
+        def act() -> None:
+            # Python follows links only where a directory is given, though that is not looked at here.
+            with contextlib.suppress(FileExistsError):
+                os.link(b"/proc/self/fd/%d" % fd, path, src_dir_fd=fd, follow_symlinks=True)
+            self._modes.freeze_dir(directory)
+
+        try:
+            made = self._in_its_dir(directory, act)
+        except OSError as error:
+            if error.errno in _NO_NAME_GIVEN:
+                return False
+            raise
+        if self._fsync:
+            os.fsync(fd)  # with its name, without which some file systems would not recover it
+            sync_dirs({directory, *map(os.path.dirname, made)})
+        return True
+
+    def _in_its_dir(self, directory: bytes, act: Callable[[], None]) -> list[bytes]:
+        """Do what puts an object into its directory; the directories that had to be made."""
         made: list[bytes] = []
         for tries_left in reversed(range(_TRIES)):
             # Whoever removes another object may remove our directories while they are empty.
@@ -87,8 +140,7 @@ class Objects:
             except FileNotFoundError:
                 if not tries_left:
                     raise
-        if self._fsync:
-            sync_dirs({directory, *map(os.path.dirname, made)})
+        return made
 
     def take_back(self, path: bytes, target: bytes) -> None:
         """Make a partial file out of an object, by whoever has claimed it."""

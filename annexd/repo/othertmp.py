@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 
+from annexd.flow.body import Buffer
 from annexd.repo.layout import Layout
 from annexd.repo.locks import lock
 from annexd.repo.modes import Modes
@@ -29,7 +30,7 @@ def replace_file(layout: Layout, modes: Modes, path: bytes, content: bytes, *, d
         temporary, fd = modes.in_made_dir(layout.othertmp, layout.annex, lambda: _create(layout.othertmp))
         try:
             try:
-                _write(fd, content)
+                write_all(fd, content)
                 modes.created_file(fd)
                 if durable:
                     os.fsync(fd)
@@ -51,7 +52,7 @@ def _create(directory: bytes) -> tuple[bytes, int]:
             return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
-def _write(fd: int, content: bytes) -> None:
+def write_all(fd: int, content: Buffer) -> None:
     """All of it: on a full disk the first write may come back short, and only the next one fails."""
     rest = memoryview(content)
     while rest:

@@ -30,8 +30,7 @@ _CLOSE_BEHIND = 2 << 20
 class Upload:
     """
     A partial file, locked for us; ``offset`` bytes were there, ``wanted``
-    are to be there in the end, if that is known.  While ``fd`` is negative
-    there is no file yet, and `begin` makes it.
+    are to be there in the end, if that is known.
     """
 
     path: bytes
@@ -46,11 +45,7 @@ class Upload:
         """Bytes that are still to come, as far as is known."""
         if self.wanted is None:
             return 0
-        return max(0, self.wanted - (0 if self.fd < 0 else os.fstat(self.fd).st_size))
-
-    def begin(self, parts: Parts) -> None:
-        """Make the file; for a thread.  Raises `OSError`."""
-        self.fd = _open_partial(parts, self.path, os.O_TRUNC)
+        return max(0, self.wanted - os.fstat(self.fd).st_size)
 
     def close(self, done: bool | None) -> None:
         """
@@ -70,10 +65,9 @@ class Upload:
             self.over = True
 
 
-def open_upload(parts: Parts, peer: bytes, key: Key, file: bytes, brief: bool = False) -> Upload | None:
+def open_upload(parts: Parts, peer: bytes, key: Key, file: bytes) -> Upload | None:
     """
-    Lock the upload of ``key`` and open its partial file; for a thread.  Where
-    all comes at once (``brief``) one that is not there is not made yet.
+    Lock the upload of ``key`` and open its partial file; for a thread.
     `None` when its content has just arrived by other means.
 
     Raises `Refused` when an upload is under way already, or when there is no
@@ -85,13 +79,13 @@ def open_upload(parts: Parts, peer: bytes, key: Key, file: bytes, brief: bool = 
             transfer.end(True)
             return None
         path = parts.layout.tmp(key)
-        fd = -1 if brief and not os.path.lexists(path) else _open_partial(parts, path)
+        fd = _open_partial(parts, path)
     except BaseException:
         transfer.end(False)
         raise
     upload = Upload(path, fd, 0, key.size, transfer, parts.space)
     try:
-        upload.offset = 0 if fd < 0 else _usable(fd, key.size)
+        upload.offset = _usable(fd, key.size)
         parts.space.claim(upload, upload.needed)
     except BaseException:
         upload.close(False)
@@ -109,9 +103,9 @@ def _usable(fd: int, size: int | None) -> int:
     return there
 
 
-def _open_partial(parts: Parts, path: bytes, how: int = 0) -> int:
+def _open_partial(parts: Parts, path: bytes) -> int:
     # Not through a symlink, and never waiting for a FIFO's other end.
-    flags = how | os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:

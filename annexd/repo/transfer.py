@@ -3,6 +3,9 @@ What git-annex is to know about a transfer while it lasts and when it fails:
 lock files, a file with its beginning and its associated file, and a copy of
 that among the failed ones.  All of this blocks, for moments; it is for threads.
 
+Of a brief upload there is only the lock, and only while its content is put
+into place: see `Draft`.
+
 Only downloads (into this repository) exclude each other.  An upload that
 finds the lock taken goes on without: the first one speaks for it.
 """
@@ -10,6 +13,7 @@ finds the lock taken goes on without: the first one speaks for it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import Callable
@@ -18,9 +22,12 @@ from annexd.protocol.keys import Key
 from annexd.repo.layout import Layout
 from annexd.repo.locks import FileLock, Locked, try_lock
 from annexd.repo.modes import Modes
+from annexd.repo.othertmp import write_all
 
 BRIEF = 64 * 1024
 """Bytes that are here before anybody could look at a note of their transfer, so there is none."""
+
+_IN_PROGRESS = "transfer already in progress, or unable to take transfer lock"
 
 
 class Transfer:
@@ -54,6 +61,47 @@ class Transfer:
             _remove(locks)
 
 
+class Draft:
+    """
+    The lock on the upload of a key, whose file becomes the entry of that key
+    in the journal; `end` it.
+
+    A file that serves twice is one less to make and to remove.  Found after a
+    kill it says, as any lock does, that there may be content of which the
+    location log does not know.
+    """
+
+    def __init__(self, held: FileLock) -> None:
+        self._held = held
+
+    def become(self, path: bytes, content: bytes, *, durable: bool) -> bool:
+        """
+        Give ``path`` this content, whole or not at all; the lock ends with
+        that.  `False` when it cannot be moved there.
+        """
+        fd = self._held.fd
+        if fd < 0:
+            return False
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        write_all(fd, content)
+        if durable:
+            os.fsync(fd)
+        try:
+            os.rename(self._held.path, path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EXDEV):
+                return False
+            raise
+        self._held.release()
+        return True
+
+    def end(self) -> None:
+        """Give the lock back; ending it again does nothing."""
+        if self._held.fd >= 0:
+            _remove([self._held])
+
+
 class Transfers:
     """The transfers of one repository.  ``now`` is the time of day in nanoseconds."""
 
@@ -71,6 +119,14 @@ class Transfers:
             return Transfer(self, [], info, failed, b"")
         return self._begin([held], info, failed, file)
 
+    def draft(self, key: Key) -> Draft:
+        """Raises `Locked` when somebody uploads ``key`` to here."""
+        path = self._layout.download_locks(b"", key)[0]
+        held = self._lock(path)
+        if held is None:
+            raise Locked(_IN_PROGRESS)
+        return Draft(held)
+
     def download(self, uuid: bytes, key: Key, file: bytes) -> Transfer:
         """From ``uuid`` to here.  Raises `Locked` when there is another one of that key."""
         brief = key.size is not None and key.size <= BRIEF
@@ -80,7 +136,7 @@ class Transfers:
             for path in layout.download_locks(uuid, key):
                 held = self._lock(path)
                 if held is None:
-                    raise Locked("transfer already in progress, or unable to take transfer lock")
+                    raise Locked(_IN_PROGRESS)
                 locks.append(held)
         except BaseException:
             _remove(locks)
@@ -117,6 +173,10 @@ class Transfers:
             self._modes.make_dirs(os.path.dirname(path), self._layout.annex)
             held = try_lock(path, exclusive=True)
         return None if held is None else self._modes.created_lock(held)
+
+    def forget_failure(self, uuid: bytes, key: Key) -> None:
+        """Of a download that has succeeded now."""
+        _unlink(self._layout.download_failed(uuid, key))
 
     def bury(self, info: bytes, failed: bytes) -> None:
         """The note of a transfer that died becomes that of a failure; without one nothing happens."""

@@ -52,6 +52,7 @@ class Node:
 
 class Contract(StoreContract, TestCase):
     node: Node | None = None
+    one_upload_at_a_time = False  # all is in memory until it is complete
 
     async def make_store(self) -> Store:
         self.node = self.node or Node(self.mktemp())

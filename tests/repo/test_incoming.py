@@ -16,9 +16,11 @@ from annexd.flow.workers import InlineWorkers, Pool
 from annexd.protocol.keys import Key
 from annexd.repo import branch as branch_module
 from annexd.repo import brief, partials
+from annexd.repo.brief import BriefWriter
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import FileLock, Locked, lock, try_lock
+from annexd.repo.trips import GatedWorkers
 from annexd.store import Caller, Outcome
 from tests.repo.test_trips import LatePool
 from tests.support.repositories import files_below, make_repository, open_repository
@@ -38,9 +40,9 @@ class IncomingCase(TestCase):
         self.repository: Repository = await open_repository(self.git_dir)
         self.store = self.repository.store(Caller(b"peer", "somebody"))
 
-    async def write(self, key: Key = KEY) -> LocalWriter:
+    async def write(self, key: Key = KEY) -> BriefWriter | LocalWriter:
         writer = await self.store.write(key, b"a/file")
-        assert isinstance(writer, LocalWriter)
+        assert isinstance(writer, (BriefWriter, LocalWriter))
         return writer
 
     def partial(self, key: Key = KEY) -> bytes | None:
@@ -295,9 +297,15 @@ class CountingPool:
         return await self._pool.run(function, *args, **kwargs)
 
 
+class TwoPools:
+    """`Workers` of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.disk = self.bulk = pool
+
+
 class BriefTests(IncomingCase):
-    async def test_two_trips(self) -> None:
-        """One to open it, and one for all the rest."""
+    async def test_one_trip(self) -> None:
         await self.open()
         workers: Any = InlineWorkers()
         workers.disk = workers.bulk = pool = CountingPool(workers.disk)
@@ -305,7 +313,7 @@ class BriefTests(IncomingCase):
         self.patch(self.repository.ledger, "_pool", pool)
         self.patch(self.repository, "changing", replace(self.repository.changing, workers=workers))
         self.assertTrue((await put(self.store_anew(), KEY, CONTENT)).ok)
-        self.assertEqual(pool.trips, 2)
+        self.assertEqual(pool.trips, 1)
 
     def store_anew(self) -> LocalStore:
         return self.repository.store(Caller(b"peer", "somebody"))
@@ -315,14 +323,133 @@ class BriefTests(IncomingCase):
         writer = await self.write()
         await send(writer, b"?" + CONTENT[1:])
         self.assertIsNone(self.partial())
-        paths = self.repository.parts.layout.download_locks(b"peer", KEY)
-        for path in paths:
-            self.assertIsNone(try_lock(path, exclusive=True))
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
         self.assertFalse((await writer.commit(True)).ok)
         await writer.close()
         await writer.close()
         self.assertIsNone(self.partial())
-        self.assertEqual([path for path in paths if os.path.exists(path)], [])
+        failed = b"failed/download/peer/" + KEY.file_name
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), {failed})
+        self.assertEqual(files_below(os.path.join(self.annex, b"objects")), set())
+
+    async def test_two_at_once(self) -> None:
+        await self.open()
+        writers = [await self.write(), await self.write()]
+        for writer in writers:
+            await send(writer, CONTENT)
+        before = len(os.listdir("/proc/self/fd"))
+        for writer in writers:
+            self.assertTrue((await writer.commit(True)).ok)
+            await writer.close()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
+
+    async def test_while_git_annex_uploads_it(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        theirs = self.repository.parts.transfers.download(b"other", KEY, b"")
+        with self.assertRaises(Locked):
+            await writer.commit(True)
+        await writer.close()
+        self.assertFalse(await self.store.present(KEY))
+        self.assertIsNone(self.partial())
+        theirs.end(False)
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+
+    async def test_kept_beside_what_somebody_else_has_begun(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT[:1000])
+        self.leave_partial(CONTENT[:600])
+        await writer.close()
+        self.assertEqual(self.partial(), CONTENT[:1000])
+
+    async def test_the_lock_becomes_the_entry(self) -> None:
+        await self.open()
+        await put(self.store, key_of(b"another"), b"another")
+        self.repository.parts.branch.commit()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        journal = os.path.join(self.annex, b"journal")
+        seen: list[os.stat_result] = []
+
+        def rename(old: bytes, new: bytes, rename: Any = os.rename) -> None:
+            self.assertIsNone(try_lock(old, exclusive=True))
+            seen.append(os.stat(old))
+            rename(old, new)
+
+        self.patch(os, "rename", rename)
+        self.assertTrue((await writer.commit(True)).ok)
+        (entry,) = os.scandir(journal)
+        self.assertEqual([status.st_ino for status in seen], [entry.inode()])
+        self.assertEqual(entry.stat().st_mode, seen[0].st_mode)
+
+    async def test_a_lock_that_cannot_become_the_entry(self) -> None:
+        """The journal may be elsewhere."""
+        await self.open()
+        lock_path = self.repository.parts.layout.download_locks(b"", KEY)[0]
+        os.makedirs(os.path.dirname(lock_path))
+        with open(lock_path, "wb") as file:
+            file.write(b"left by a kill\n" * 100)
+
+        def rename(old: bytes, new: bytes, rename: Any = os.rename) -> None:
+            if old == lock_path:
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            rename(old, new)
+
+        patch = self.patch(os, "rename", rename)
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+        patch.restore()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
+        self.assertFalse(os.path.exists(lock_path))
+
+    async def test_the_rest_of_an_old_lock_is_not_in_the_entry(self) -> None:
+        await self.open()
+        lock_path = self.repository.parts.layout.download_locks(b"", KEY)[0]
+        os.makedirs(os.path.dirname(lock_path))
+        with open(lock_path, "wb") as file:
+            file.write(b"left by a kill\n" * 100)
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+        (entry,) = os.scandir(os.path.join(self.annex, b"journal"))
+        with open(entry.path, "rb") as file:
+            self.assertRegex(file.read(), rb"^\d+s 1 %b\n$" % self.repository.uuid)
+
+    async def test_file_systems_without_nameless_files(self) -> None:
+        await self.open()
+        for number in (errno.EOPNOTSUPP, errno.EISDIR):
+
+            def fail(path: bytes, flags: int, *mode: int, number: int = number, open: Any = os.open) -> int:
+                if flags & os.O_TMPFILE == os.O_TMPFILE:
+                    raise OSError(number, "no such thing")
+                return int(open(path, flags, *mode))
+
+            patch = self.patch(os, "open", fail)
+            await self.put_and_look()
+            patch.restore()
+
+    async def test_file_systems_where_no_name_can_be_given(self) -> None:
+        await self.open()
+        for number in (errno.EPERM, errno.ENOENT):
+
+            def fail(*_: object, number: int = number, **__: object) -> None:
+                raise OSError(number, "no such thing")
+
+            patch = self.patch(os, "link", fail)
+            await self.put_and_look()
+            patch.restore()
+
+    async def put_and_look(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for wrong in (CONTENT[:-1] + b"?", CONTENT + b"?", CONTENT[:-1]):
+            self.assertFalse((await put(self.store, KEY, wrong)).ok)
+        self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(await get(self.store, KEY), CONTENT)
+        self.assertEqual(self.repository.parts.branch.holders(KEY), {self.repository.uuid})
+        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
+        self.assertIsNone(self.partial())
+        self.assertTrue((await self.store.remove(KEY)).ok)
 
     async def test_a_partial_of_it_is_gone_on_with(self) -> None:
         await self.open()
@@ -341,7 +468,7 @@ class BriefTests(IncomingCase):
         def fail(*_: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch = self.patch(os, "pwrite", fail)
+        patch = self.patch(os, "write", fail)
         outcome = await writer.commit(True)
         await writer.close()
         patch.restore()
@@ -353,12 +480,12 @@ class BriefTests(IncomingCase):
         await self.open()
         writer = await self.write()
         await send(writer, CONTENT)
-        os.symlink(b"/nonexistent", self.made(self.repository.parts.layout.tmp(KEY)))
+        os.symlink(b"/nonexistent", self.repository.parts.layout.tmp_dir)
         with self.assertRaises(Refused):
             await writer.commit(True)
         await writer.close()
         self.assertFalse(await self.store.present(KEY))
-        os.unlink(self.repository.parts.layout.tmp(KEY))
+        os.unlink(self.repository.parts.layout.tmp_dir)
         self.assertTrue((await put(self.store, KEY, CONTENT)).ok)
 
     async def test_called_off_before_its_turn(self) -> None:
@@ -376,15 +503,26 @@ class BriefTests(IncomingCase):
         await writer.close()
         self.assertEqual(self.partial(), CONTENT)
 
+    async def test_closed_before_it_is_placed(self) -> None:
+        await self.open()
+        writer = await self.write()
+        await send(writer, CONTENT)
+        pool = LatePool()
+        self.patch(writer, "gated", GatedWorkers(TwoPools(pool), writer.gate))
+        await self.repository.ledger._turn.acquire()
+        committing = Deferred.fromCoroutine(writer.commit(True))
+        await writer.close()
+        pool.go()()
+        self.failureResultOf(committing, Refused)
+        self.assertFalse(await self.store.present(KEY))
+        self.assertEqual(self.partial(), CONTENT)
+        self.repository.ledger._turn.release()
+
     async def test_size_nothing(self) -> None:
         await self.open()
         key = key_of(b"")
         self.assertTrue((await put(self.store, key, b"")).ok)
         self.assertEqual(await get(self.store, key), b"")
-
-    def made(self, path: bytes) -> bytes:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return path
 
 
 class SettingsTests(IncomingCase):
@@ -441,7 +579,9 @@ class SettingsTests(IncomingCase):
         files_before = len(os.listdir("/proc/self/fd"))
         await put(self.store, KEY, CONTENT)
         self.assertEqual(len(os.listdir("/proc/self/fd")), files_before)
-        self.assertEqual(synced[0], os.path.abspath(self.repository.parts.layout.tmp(KEY)))
+        layout = self.repository.parts.layout
+        self.assertEqual(os.path.dirname(synced[0]), os.path.abspath(layout.tmp_dir))
+        self.assertEqual(synced[:2], [synced[0]] * 2)  # without its name, and with it
         directory = os.path.dirname(os.path.abspath(path))
         for _ in range(4):
             self.assertIn(directory, synced)
@@ -514,7 +654,17 @@ class CancelledTests(IncomingCase):
             pool.go()()
         self.failureResultOf(waiting, CancelledError)
 
+    async def test_opening_what_is_elsewhere(self) -> None:
+        pool, _ = await self.begin()
+        self.patch(self.repository, "parts", replace(self.repository.parts, is_local=False))
+        store = self.repository.store(Caller(b"peer", "somebody"))
+        opening = Deferred.fromCoroutine(store.write(KEY, b""))
+        pool.go()()  # it has looked whether it is here
+        self.cancel(pool, opening)
+        self.assertEqual(self.repository.parts.space._needs, {})
+
     async def test_opening(self) -> None:
+        self.patch(brief, "BRIEF", -1)
         pool, store = await self.begin()
         self.cancel(pool, Deferred.fromCoroutine(store.write(KEY, b"")))
         writer = await self.write()
@@ -559,6 +709,7 @@ class CancelledTests(IncomingCase):
             await writer.sink.write(CONTENT)
 
     async def test_locks_end_with_the_upload(self) -> None:
+        self.patch(brief, "BRIEF", -1)
         await self.open()
         writer = await self.write()
         with self.assertRaises(Locked):

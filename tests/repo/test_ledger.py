@@ -25,7 +25,7 @@ class Notes:
         self.commits: list[int] = []
         self.failing = 0
 
-    def record(self, key: Key, present: bool, still: object) -> bool:
+    def record(self, key: Key, present: bool, *_: object) -> bool:
         self.journal += present
         return present
 

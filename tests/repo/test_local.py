@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
+from annexd.repo import brief
 from annexd.store import Caller, Store
 from tests.support.repositories import make_repository, open_repository
 from tests.support.store_contract import StoreContract
@@ -12,6 +13,7 @@ from tests.support.store_contract import StoreContract
 class LocalStoreTests(StoreContract, TestCase):
     version = 10
     bare = True
+    one_upload_at_a_time = False  # all is in memory until it is complete
 
     async def make_store(self) -> Store:
         if not hasattr(self, "repository"):
@@ -26,3 +28,12 @@ class Version8Tests(LocalStoreTests):
 
 class WorkTreeTests(LocalStoreTests):
     bare = False
+
+
+class LongTests(LocalStoreTests):
+    """Of content that goes into its file as it comes."""
+
+    one_upload_at_a_time = True
+
+    def setUp(self) -> None:
+        self.patch(brief, "BRIEF", -1)

@@ -16,6 +16,7 @@ from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
 from annexd.repo import brief
 from annexd.repo import git as git_module
+from annexd.repo.brief import BriefWriter
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import Locked, try_lock
 from annexd.repo.modes import Modes
@@ -307,7 +308,6 @@ class LeftoverTests(RepositoryCase):
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
         await send(writer, CONTENT)
-        writer.arrive()  # type: ignore[union-attr]
         writer.place()  # type: ignore[union-attr]
         self.kill(writer)
         store = await self.open()
@@ -352,7 +352,6 @@ class LeftoverTests(RepositoryCase):
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
         await send(writer, CONTENT)
-        writer.arrive()  # type: ignore[union-attr]
         writer.place()  # type: ignore[union-attr]
         self.kill(writer)
         with open(os.path.join(self.annex, b"journal"), "wb"):
@@ -369,8 +368,10 @@ class LeftoverTests(RepositoryCase):
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
         await send(writer, CONTENT[:10])
+        writer.draft = self.repository.parts.transfers.draft(KEY)  # type: ignore[union-attr]
         self.kill(writer)
         store = await self.open()
+        self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
         self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
         self.assertTrue((await put(store, KEY, CONTENT)).ok)
 
@@ -432,10 +433,14 @@ class LeftoverTests(RepositoryCase):
         self.assertTrue(os.path.exists(strange))
 
     def kill(self, writer: object) -> None:
-        upload = writer._upload  # type: ignore[attr-defined]
-        if upload.fd >= 0:
-            os.close(upload.fd)
-        for held in upload.transfer._locks:
+        if isinstance(writer, BriefWriter):
+            assert writer.draft is not None
+            fd, locks = writer._fd, [writer.draft._held]
+        else:
+            fd, locks = writer._upload.fd, writer._upload.transfer._locks  # type: ignore[attr-defined]
+        if fd >= 0:
+            os.close(fd)
+        for held in locks:
             held.release()
         self.assertTrue(files_below(os.path.join(self.annex, b"transfer/download")))
         path = self.repository.parts.layout.download_locks(b"peer", KEY)[0]
