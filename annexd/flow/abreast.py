@@ -84,9 +84,10 @@ class Abreast:
 
     def _next(self, last: _Act) -> _Act | None:
         """What to do now, after ``last``; `None` when that is nothing any more."""
+        wish = last
         with self._changed:
             while self._bug is None:
-                act = self._choice(last)
+                act = self._choice(wish)
                 if act is not None:
                     self._under_way.add(act)
                     return act
@@ -95,14 +96,15 @@ class Abreast:
                 self._waiting = True
                 self._changed.wait()
                 self._waiting = False
+                wish = _other(last)
         return None
 
-    def _choice(self, last: _Act) -> _Act | None:
+    def _choice(self, wish: _Act) -> _Act | None:
         may_read = _Act.READ not in self._under_way and not self._read_all
         may_read = may_read and (self._made < _STEPS or bool(self._free))
         may_write = _Act.WRITE not in self._under_way and bool(self._full)
         if may_read and may_write:
-            return _other(last) if self._waiting else last
+            return _other(wish) if self._waiting else wish
         if may_read:
             return _Act.READ
         return _Act.WRITE if may_write else None

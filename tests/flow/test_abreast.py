@@ -14,6 +14,7 @@ from annexd.flow.abreast import _STEP, _STEPS, Abreast
 from annexd.flow.body import Buffer, FileSink
 from annexd.flow.loan import Turn
 from annexd.flow.workers import InlineWorkers
+from tests.support.processes import until
 
 BLOB = os.urandom(8_000_000)
 _WAIT_S = 20.0
@@ -124,31 +125,41 @@ class Abreasts(SynchronousTestCase):
         self.assertEqual(os.pread(self.fd, 1 << 30, 0), BLOB[: 2 * _STEP])
 
     def test_they_change_places(self) -> None:
-        """Whoever has written all that there is must not wait for a slow reader any longer than one piece."""
-        giver = Giver(BLOB)
-        written = threading.Event()
+        """Whoever has written all that there is reads what comes next, while the slow one writes what it has read."""
+        giver, here = Giver(BLOB), threading.current_thread()
+        both = Abreast(giver, self.sink, len(BLOB))
+        slow, changed = threading.Event(), threading.Event()
 
-        def wait_for_it() -> None:
-            if giver.given == 2 * _STEP:
-                written.wait(_WAIT_S)
+        def read() -> None:
+            if threading.current_thread() is not here:
+                changed.set()
+            elif giver.given == _STEP:
+                slow.set()
+                until(lambda: both._waiting, "the other one waits")
 
-        def tell() -> None:
-            if self.sink.offset >= _STEP:
-                written.set()
+        def write() -> None:
+            awaited = changed if threading.current_thread() is here else slow
+            if not awaited.wait(_WAIT_S):
+                raise AssertionError("they do not change places")
 
-        giver.before, self.sink.before = wait_for_it, tell
-        self.run_with(giver)
-        self.assertEqual(len(giver.threads | self.sink.threads), 2)
+        giver.before, self.sink.before = read, write
+        both.run()
+        self.assertEqual((len(giver.threads), len(self.sink.threads)), (2, 2))
         self.assertEqual(os.pread(self.fd, 1 << 30, 0), BLOB)
 
     def test_reading_is_ahead_by_a_little_only(self) -> None:
         giver = Giver(BLOB)
         ahead: list[int] = []
         giver.before = lambda: ahead.append(giver.given - self.sink.offset)
-        slow = threading.Event()
-        self.sink.before = lambda: slow.wait(0.05) if giver.given < _STEPS * _STEP else None
-        self.run_with(giver)
-        self.assertLess(max(ahead), _STEPS * _STEP)
+        both = Abreast(giver, self.sink, len(BLOB))
+
+        def wait_for_the_other() -> None:
+            if self.sink.offset == 0:
+                until(lambda: both._waiting, "the other one has no more room")
+
+        self.sink.before = wait_for_the_other
+        both.run()
+        self.assertEqual(max(ahead), (_STEPS - 1) * _STEP)
 
     def test_a_bug_in_writing_is_told(self) -> None:
         def broken() -> None:
