@@ -10,13 +10,13 @@ from typing import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from annexd.flow.abreast import _STEP, _STEPS, Abreast
+from annexd.flow.abreast import _PART, _STEP, _STEPS, Abreast
 from annexd.flow.body import Buffer, FileSink
 from annexd.flow.loan import Turn
 from annexd.flow.workers import InlineWorkers
 from tests.support.processes import until
 
-BLOB = os.urandom(8_000_000)
+BLOB = os.urandom(10_000_000)
 _WAIT_S = 20.0
 
 
@@ -85,7 +85,7 @@ class Abreasts(SynchronousTestCase):
         self.assertEqual(self.sink.digest.digest(), hashlib.sha256(BLOB).digest())  # type: ignore[attr-defined]
 
     def test_as_much_as_is_wanted(self) -> None:
-        for most in (1, _STEP - 1, _STEP, _STEP + 1, 5 * _STEP, 5 * _STEP + 7):
+        for most in (1, _PART - 1, _PART, _PART + 1, _PART + _STEP, _PART + 5 * _STEP + 7):
             with self.subTest(most=most):
                 self.setUp()
                 giver = Giver(BLOB)
@@ -94,7 +94,7 @@ class Abreasts(SynchronousTestCase):
                 self.assertEqual(os.pread(self.fd, 1 << 30, 0), BLOB[:most])
 
     def test_why_a_turn_ends(self) -> None:
-        for count in (0, 1000, _STEP, _STEP + 1000):
+        for count in (0, 1000, _PART, _PART + 1000):
             for end in Turn:
                 with self.subTest(count=count, end=end):
                     self.setUp()
@@ -108,21 +108,21 @@ class Abreasts(SynchronousTestCase):
         self.run_with(giver)
         self.assertEqual(giver.threads | self.sink.threads, {threading.current_thread()})
 
-    def test_writes_begin_and_end_at_steps(self) -> None:
+    def test_writes_begin_and_end_at_parts(self) -> None:
         """Wherever the file begins."""
         self.sink.offset = 1000
         self.run_with(Giver(BLOB[:300_000]))
-        self.assertEqual(self.sink.writes, [(1000, _STEP), (_STEP, 2 * _STEP), (2 * _STEP, 301_000)])
+        self.assertEqual(self.sink.writes, [(1000, _PART), (_PART, 2 * _PART), (2 * _PART, 301_000)])
         self.assertEqual(os.pread(self.fd, 1 << 30, 1000), BLOB[:300_000])
 
     def test_one_reads_while_the_other_writes(self) -> None:
         """Each waits until the other has come as well."""
-        giver = Giver(BLOB[: 2 * _STEP])
+        giver = Giver(BLOB)
         together = Rendezvous(2)
         self.sink.before = lambda: together.meet() if len(self.sink.writes) == 0 else None
-        giver.before = lambda: together.meet() if giver.given == _STEP else None
-        self.run_with(giver, 2 * _STEP)
-        self.assertEqual(os.pread(self.fd, 1 << 30, 0), BLOB[: 2 * _STEP])
+        giver.before = lambda: together.meet() if giver.given == _PART else None
+        self.run_with(giver)
+        self.assertEqual(os.pread(self.fd, 1 << 30, 0), BLOB)
 
     def test_they_change_places(self) -> None:
         """Whoever has written all that there is reads what comes next, while the slow one writes what it has read."""
@@ -133,7 +133,7 @@ class Abreasts(SynchronousTestCase):
         def read() -> None:
             if threading.current_thread() is not here:
                 changed.set()
-            elif giver.given == _STEP:
+            elif giver.given == _PART:
                 slow.set()
                 until(lambda: both._waiting, "the other one waits")
 
@@ -159,7 +159,7 @@ class Abreasts(SynchronousTestCase):
 
         self.sink.before = wait_for_the_other
         both.run()
-        self.assertEqual(max(ahead), (_STEPS - 1) * _STEP)
+        self.assertLessEqual(max(ahead), (_STEPS - 1) * _STEP)
 
     def test_a_bug_in_writing_is_told(self) -> None:
         def broken() -> None:
