@@ -12,7 +12,7 @@ from annexd.app.admin import Control, Sessions
 from annexd.app.anteroom import Anteroom
 from annexd.app.audit import AUDIT, Audit
 from annexd.app.certificates import Certificates
-from annexd.app.gateway import Gateway, Parts
+from annexd.app.gateway import Gateway, Listener, Parts
 from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host
 from annexd.app.invocation import HandedOver
@@ -60,21 +60,9 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
     directory = _directory(reactor, workers, disks, current)
     sessions = Sessions(reactor, daemon.max_sessions, detailed=daemon.tells_all)
     state = state_directory(daemon.state_directory, environ)
-    tokens = Tokens(
-        reactor,
-        workers.disk,
-        TokenFile(state),
-        sessions,
-        directory.same,
-        lambda: GitAnnexTokens(current.config.served, directory.disk_at),
-    )
-
-    def tor_socks() -> str:
-        config = current.config
-        return config.nodes.tor_socks or socks_of(config.listen.tor, state) or TOR_SOCKS
-
-    nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ, tor_socks)
-    proxying = Proxying(reactor, directory, nodes, lambda: current.config.nodes, environ)
+    socket = plan.socket_path(current.config, environ)
+    tokens = _tokens(reactor, workers, state, sessions, directory, current)
+    proxying = _proxying(reactor, directory, current, environ, state)
     repairs = Repairs(reactor, directory, proxying)
     steward = Steward(reactor, directory, proxying, repairs, lambda: current.config.served)
     host = Host(reactor, directory, sessions, current, proxying)
@@ -90,7 +78,6 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         else:
             handoff.answer_json(await control.answer(handoff.kind, handoff.fields))
 
-    socket = plan.socket_path(current.config, environ)
     made = Gateway(
         reactor,
         Parts(
@@ -102,14 +89,7 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
             door=Door(reactor, answer, own_uids(), current.deadlines.handshake),
             notify=Notify(environ),
             printer=None if log is None else printer(daemon.log_format, daemon.log_level, environ, log),
-            listeners=(
-                Network(reactor, current, Certificates(reactor, state), reception),
-                ssh,
-                *(
-                    OnionListener(reactor, current, reception, ssh, state, socket, number)
-                    for number, _ in enumerate(current.config.listen.onions)
-                ),
-            ),
+            listeners=_listeners(reactor, current, reception, ssh, state, socket),
             attendants=(Audit(globalLogPublisher, lambda: current.config.audit.file), tokens, proxying),
             background=(repairs,),
             disks=disks,
@@ -127,6 +107,52 @@ def gateway(reactor: Any, plan: Plan, environ: Mapping[str, str], log: IO[str] |
         steward.ailing,
     )
     return made
+
+
+def _tokens(
+    reactor: Any,
+    workers: ThreadedWorkers,
+    state: str,
+    sessions: Sessions,
+    directory: Directory[Repository],
+    current: Current,
+) -> Tokens:
+    return Tokens(
+        reactor,
+        workers.disk,
+        TokenFile(state),
+        sessions,
+        directory.same,
+        lambda: GitAnnexTokens(current.config.served, directory.disk_at),
+    )
+
+
+def _proxying(
+    reactor: Any,
+    directory: Directory[Repository],
+    current: Current,
+    environ: Mapping[str, str],
+    state: str,
+) -> Proxying:
+    def tor_socks() -> str:
+        config = current.config
+        return config.nodes.tor_socks or socks_of(config.listen.tor, state) or TOR_SOCKS
+
+    nodes = Nodes(reactor, directory, lambda: current.config.nodes, environ, tor_socks)
+    return Proxying(reactor, directory, nodes, lambda: current.config.nodes, environ)
+
+
+def _listeners(
+    reactor: Any, current: Current, reception: Reception, ssh: SshListener, state: str, socket: str
+) -> tuple[Listener, ...]:
+    return (
+        Network(reactor, current, Certificates(reactor, state), reception),
+        ssh,
+        *(
+            OnionListener(reactor, current, reception, ssh, state, socket, number)
+            for number, _ in enumerate(current.config.listen.onions)
+        ),
+    )
 
 
 def _disks(reactor: Any, current: Current) -> Disks:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.annex import objects
 from tests.support.cut import Cut
-from tests.support.onion_scene import REACHED_S, OnionScene
+from tests.support.onion_scene import OnionScene
 from tests.support.processes import descendants, running, until
 from tests.support.programs import program
 
@@ -262,11 +262,7 @@ class HiddenServiceDirectories(OnionScene):
         self.assertEqual([text.partition(" ")[2] for text in said], ["(another tor publishes it)"] * 2)
         self.add_file("small", b"small\n")
         for name, address in addresses.items():
-            until(
-                lambda name=name, address=address: self.links(name, address),
-                f"{name} can be reached",
-                REACHED_S,
-            )
+            self.link(name, address)
             self.annex("copy", "--to", name, "small")
             self.assertEqual(len(objects(repositories[name])), 1)
         self.assertIn((services["gw"] / "hostname").read_text().strip(), self.invite("bob"))
@@ -280,14 +276,3 @@ class HiddenServiceDirectories(OnionScene):
         creds.mkdir(exist_ok=True)
         (creds / "p2paddrs").write_text(f"tor-annex::{(service / 'hostname').read_text().strip()}:41862\n")
         return self.host.annex(repository, "p2p", "--gen-addresses").decode().split()[-1]
-
-    def links(self, name: str, address: str) -> bool:
-        done = subprocess.run(
-            [*self.client.prefix, "git-annex", "p2p", "--link", "--name", name],
-            input=address.encode() + b"\n",
-            cwd=self.work,
-            env=self.client.env,
-            capture_output=True,
-            timeout=REACHED_S,
-        )
-        return done.returncode == 0

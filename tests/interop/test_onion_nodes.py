@@ -35,23 +35,6 @@ class Scene(OnionScene, BehindTokens):
         self.addCleanup(made.daemon.stop)
         return made
 
-    def link_at(self, repository: Path, name: str, line: str) -> None:
-        """At the host; its tor may take a moment to find the way."""
-        said = b""
-
-        def linked() -> bool:
-            nonlocal said
-            code, said = run_code(
-                *(*self.host.prefix, "git-annex", "p2p", "--link", "--name", name),
-                cwd=repository,
-                env=self.host.env,
-                stdin=line.encode(),
-                seconds=SECONDS,
-            )
-            return code == 0
-
-        until(linked, f"{name} is linked", SECONDS)
-
 
 class FarNodeScene(Scene):
     """A cluster of a node on the gateway's disk, and one that is an onion."""
@@ -61,7 +44,7 @@ class FarNodeScene(Scene):
         self.far = self.host.new("far", bare=True)
         self.onion_of_far = self.onion("annexd-far", self.far)
         self.onion_of_far.serve(f'control = "{self.shared_tor("far")}"')
-        self.link_at(self.served, "far", self.onion_of_far.invite("gateway"))
+        self.link_at(self.host, self.served, "far", self.onion_of_far.invite("gateway"))
         self.cluster.nodes["far"] = self.far
         self.host.git(self.served, "config", "remote.far.annex-cluster-node", CLUSTER)
         self.cluster.add_node("n1")
@@ -111,7 +94,7 @@ class StockFarNode(Scene):
 
     def test_in_and_out(self) -> None:
         far = self.host.new("far", bare=True)
-        self.link_at(self.served, "far", self.serve_by_git_annex(far))
+        self.link_at(self.host, self.served, "far", self.serve_by_git_annex(far))
         self.cluster.nodes["far"] = far
         self.host.git(self.served, "config", "remote.far.annex-cluster-node", CLUSTER)
         self.cluster.add_node("n1")

@@ -29,6 +29,9 @@ _SECONDS = 180.0
 _BOOT_S = 40.0
 """It takes a client 2 to 15 seconds, or much longer, for it waits between its attempts."""
 
+_BOOTS = 6
+"""Attempts, each from the beginning."""
+
 _LOG_SHOWN = 4000
 """Characters of its end."""
 
@@ -53,16 +56,16 @@ ExitPolicy reject *:*
 ExitRelay 0
 NumCPUs 1
 """
-# There is one vote, but for tests at midnight and noon.  By a second one relays would differ in
-# the bandwidth that they have seen meanwhile, some of them with none, which are not used; and the
-# time periods of onions would be others, so that who does not know of it yet looks in other places.
+# Votes are 90 minutes apart, so that most tests see but the first one, and nothing changes under
+# them.  48 times that has to be less than 262,144 seconds, or tor counts the revisions of an onion's
+# descriptor wrongly, and relays refuse the newer one.
 _VOTES = """\
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
 ContactInfo somebody@example.org
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
-V3AuthVotingInterval 43200
+V3AuthVotingInterval 5400
 V3AuthVoteDelay 10
 V3AuthDistDelay 10
 TestingDirAuthVoteGuard *
@@ -163,15 +166,16 @@ class TorNetwork:
 
     def boot(self, name: str, torrc: str) -> None:
         """Until it is a part of the network; one that has lost its way begins again."""
-        for last in (False, False, True):
+        for attempt in range(_BOOTS, 0, -1):
             self.start(name, torrc)
             try:
                 until(lambda: self._percent(name) == 100, f"{name} is a part of the network", _BOOT_S)
                 return
             except Failed as error:
                 self.stop(name)
-                if last:
-                    raise Failed(f"{error}\n{self.log(name)[-_LOG_SHOWN:]}") from None
+                if attempt == 1:
+                    logs = (self.log(said)[-_LOG_SHOWN:] for said in (_AUTHORITY, name))
+                    raise Failed("\n".join((str(error), f"{self._relays()} relays", *logs))) from None
                 shutil.rmtree(self.directory / name / "data")
 
     def _percent(self, name: str) -> int:
@@ -249,14 +253,19 @@ class TorNetwork:
 
     def _has_consensus(self) -> bool:
         """Whether the one that has been made has all relays."""
-        path = self.directory / _AUTHORITY / "data" / "cached-microdesc-consensus"
 
         def made() -> bool:
             self._percent(_AUTHORITY)
-            return path.exists() and b"\ndirectory-signature" in path.read_bytes()
+            return self._relays() > 0
 
         until(made, "the authority makes a consensus", _SECONDS)
-        return len(re.findall(rb"^r ", path.read_bytes(), re.MULTILINE)) == len(_RELAYS) + 1
+        return self._relays() == len(_RELAYS) + 1
+
+    def _relays(self) -> int:
+        """How many the consensus has; 0 when there is none."""
+        path = self.directory / _AUTHORITY / "data" / "cached-microdesc-consensus"
+        said = path.read_bytes() if path.exists() else b""
+        return len(re.findall(rb"^r ", said, re.MULTILINE)) if b"\ndirectory-signature" in said else 0
 
     def _forget(self, names: Iterable[str]) -> None:
         """What they have learnt; not who they are."""
