@@ -125,7 +125,7 @@ class Abreasts(SynchronousTestCase):
         self.assertEqual(os.pread(self.fd, 1 << 30, 0), BLOB)
 
     def test_they_change_places(self) -> None:
-        """Whoever has written all that there is reads what comes next, while the slow one writes what it has read."""
+        """Whoever has written all that there is reads on, while the slow one writes what it has read."""
         giver, here = Giver(BLOB), threading.current_thread()
         both = Abreast(giver, self.sink, len(BLOB))
         slow, changed = threading.Event(), threading.Event()
