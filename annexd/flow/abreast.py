@@ -11,7 +11,7 @@ from annexd.flow.body import FileSink
 from annexd.flow.loan import Turn
 
 _STEP = 512 * 1024
-"""Large enough that the two have little to say to each other, as each word may cost a wait for a processor."""
+"""Large enough that the two have little to say to each other: each word may cost a wait for a processor."""
 
 _STEPS = 16
 """
