@@ -9,7 +9,7 @@ import time
 from typing import Callable
 
 from annexd.errors import PeerLost
-from annexd.flow.behind import Behind
+from annexd.flow.abreast import Abreast
 from annexd.flow.body import FileSink
 from annexd.flow.loan import TURN_S, Turn, wait_a_little
 
@@ -37,20 +37,22 @@ class TlsLoan:
 
     def receive(self, sink: FileSink, most: int) -> tuple[int, Turn]:
         end = time.monotonic() + TURN_S
-        moved = 0
-        with Behind(sink, most) as behind:
-            while moved < most:
-                count, turn = self._fill(behind.room[: most - moved])
-                if count:
-                    behind.filled(count)
-                    moved += count
-                elif turn is not Turn.IDLE or not self._wait(moved, end):
-                    return moved, turn
-                if time.monotonic() > end:
-                    break
-        return moved, Turn.OVER
+        both = Abreast(lambda piece, moved: self._fill(piece, moved, end), sink, most)
+        both.run()
+        return both.moved, both.turn
 
-    def _fill(self, buffer: memoryview) -> tuple[int, Turn]:
+    def _fill(self, piece: memoryview, moved: int, end: float) -> tuple[int, Turn | None]:
+        """See `annexd.flow.abreast.Fill`."""
+        count = 0
+        while True:
+            received, turn = self._take(piece[count:])
+            count += received
+            if count == len(piece):
+                return count, Turn.OVER if time.monotonic() > end else None
+            if turn is not Turn.IDLE or not self._wait(moved + count, end):
+                return count, turn
+
+    def _take(self, buffer: memoryview) -> tuple[int, Turn]:
         """As much as there is now: OpenSSL gives out one record at a time."""
         count = 0
         try:
