@@ -14,6 +14,8 @@ from tests.support.store_contract import StoreContract, send
 
 
 class Contract(OverTls, StoreContract):
+    one_upload_at_a_time = False  # the node has all in its memory until it is complete
+
     async def make_store(self) -> Store:
         return self.node.store(CALLER)
 
