@@ -69,6 +69,21 @@ class Place:
         )
         return done.stdout.decode().strip()
 
+    def settle(self, size: int) -> None:
+        """
+        Before something is measured that writes ``size`` bytes, whoever it is
+        that does: the disk has all that was left to it, and there is memory
+        for as much.  A virtual machine may have given back to its host what
+        was free, and get it again only slowly, page by page.
+        """
+        os.sync()
+        scratch = self.directory / "scratch"
+        block = bytes(1 << 20)
+        with open(scratch, "wb", buffering=0) as file:
+            for _ in range(size >> 20):
+                file.write(block)
+        scratch.unlink()
+
     def said(self) -> str:
         """The last that any server said on stderr."""
         return "\n".join((self.directory / "stderr").read_text(errors="replace").splitlines()[-15:])

@@ -86,7 +86,7 @@ def _large(scene: Scene) -> Content:
 
 
 def _cycle(scene: Scene, side: Side, large: Content, results: Result) -> None:
-    os.sync()  # what the other side has left to the disk is not for this one to wait for
+    scene.place.settle(4 * large.size)
     session = opened(scene.place, side)
     for name, act in (("put", session.put), ("get", session.get)):
         before = time.perf_counter()
