@@ -29,6 +29,15 @@ _SECONDS = 180.0
 _BOOT_S = 40.0
 """It takes a client 2 to 15 seconds, or much longer, for it waits between its attempts."""
 
+_APART_S = (5400, 4800, 4320, 3600, 2880)
+"""
+Between later votes, of which tests are to see none: a vote goes by what relays
+have moved so far, and when all but one have moved less than a kilobyte a second,
+there is no way but through that one, and none for those who have it as guard.
+48 times this has to be less than 262,144 seconds, or tor counts the revisions of
+an onion's descriptor wrongly, and relays refuse the newer one.
+"""
+
 _BOOTS = 6
 """Attempts, each from the beginning."""
 
@@ -56,16 +65,12 @@ ExitPolicy reject *:*
 ExitRelay 0
 NumCPUs 1
 """
-# Votes are 90 minutes apart, so that most tests see but the first one, and nothing changes under
-# them.  48 times that has to be less than 262,144 seconds, or tor counts the revisions of an onion's
-# descriptor wrongly, and relays refuse the newer one.
 _VOTES = """\
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
 ContactInfo somebody@example.org
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
-V3AuthVotingInterval 5400
 V3AuthVoteDelay 10
 V3AuthDistDelay 10
 TestingDirAuthVoteGuard *
@@ -197,8 +202,9 @@ class TorNetwork:
             f"{_COMMON}DirAuthority {_AUTHORITY} orport={authority_port} no-v2 "
             f"v3ident={identity} {_HOST}:{directory_port} {fingerprint}\n"
         )
+        apart = max(_APART_S, key=lambda seconds: -time.time() % seconds)
         for interval in _INTERVALS_S:
-            votes = f"{_VOTES}TestingV3AuthInitialVotingInterval {interval}\n"
+            votes = f"{_VOTES}V3AuthVotingInterval {apart}\nTestingV3AuthInitialVotingInterval {interval}\n"
             # Whoever publishes after the first vote is missing until the next, minutes later.
             _await_interval(interval)
             self._start_relay(
@@ -252,20 +258,25 @@ class TorNetwork:
         return found[1].replace(" ", "")
 
     def _has_consensus(self) -> bool:
-        """Whether the one that has been made has all relays."""
+        """Whether the one that has been made has all relays, and ways through them."""
 
         def made() -> bool:
             self._percent(_AUTHORITY)
             return self._relays() > 0
 
         until(made, "the authority makes a consensus", _SECONDS)
-        return self._relays() == len(_RELAYS) + 1
+        moved = re.findall(rb"^w Bandwidth=([1-9])", self._consensus(), re.MULTILINE)
+        return self._relays() == len(_RELAYS) + 1 and len(moved) not in (1, 2)
 
     def _relays(self) -> int:
         """How many the consensus has; 0 when there is none."""
+        return len(re.findall(rb"^r ", self._consensus(), re.MULTILINE))
+
+    def _consensus(self) -> bytes:
+        """Empty as long as there is none."""
         path = self.directory / _AUTHORITY / "data" / "cached-microdesc-consensus"
         said = path.read_bytes() if path.exists() else b""
-        return len(re.findall(rb"^r ", said, re.MULTILINE)) if b"\ndirectory-signature" in said else 0
+        return said if b"\ndirectory-signature" in said else b""
 
     def _forget(self, names: Iterable[str]) -> None:
         """What they have learnt; not who they are."""
