@@ -24,14 +24,10 @@ from annexd.repo.incoming import WRONG
 from annexd.repo.othertmp import write_all
 from annexd.repo.partials import open_upload
 from annexd.repo.parts import Parts
-from annexd.repo.transfer import BRIEF, Draft
+from annexd.repo.transfer import Draft
 from annexd.repo.trips import Gate, GatedWorkers
 from annexd.repo.verify import Checker, Means
 from annexd.store import Outcome, Writer
-
-
-def is_brief(key: Key) -> bool:
-    return key.size is not None and key.size <= BRIEF
 
 
 class Spoiled(Refused):

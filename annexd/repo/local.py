@@ -6,7 +6,6 @@ import contextlib
 import os
 from typing import Callable, Union
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -14,7 +13,7 @@ from annexd.errors import Absent, AnnexdError, Refused
 from annexd.flow.workers import Workers
 from annexd.protocol.keys import Key
 from annexd.repo import leftovers
-from annexd.repo.brief import BriefWriter, is_brief
+from annexd.repo.brief import BriefWriter
 from annexd.repo.changes import Changes, Follower, Refs, Watch
 from annexd.repo.changing import Changing, only_git_annex_adds
 from annexd.repo.content import Held
@@ -22,6 +21,7 @@ from annexd.repo.delegate import GitAnnex
 from annexd.repo.disks import refusing
 from annexd.repo.git import Git
 from annexd.repo.incoming import LocalWriter
+from annexd.repo.leases import LocalLease, lock_content
 from annexd.repo.ledger import Ledger
 from annexd.repo.objects import may_have_changed
 from annexd.repo.outgoing import LocalReader, Opened, is_unmodified, open_object, read_now
@@ -30,6 +30,7 @@ from annexd.repo.parts import Clocks, Parts, assemble, branch_text, config_stamp
 from annexd.repo.pointers import Pointers
 from annexd.repo.settings import Settings
 from annexd.repo.sweeper import Sweeper
+from annexd.repo.transfer import is_brief
 from annexd.repo.trips import fetch
 from annexd.repo.verify import Checker, equivalent_keys, equivalents_name, has_equivalents, is_secure
 from annexd.store import Caller, Lease, Outcome, Reader, Writer
@@ -217,23 +218,6 @@ class Repository:
             self.parts.pointers.close()
 
 
-class LocalLease:
-    """See `annexd.store.Lease`."""
-
-    def __init__(self, workers: Workers, held: Held) -> None:
-        self._workers = workers
-        self._held: Held | None = held
-
-    async def release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            with refusing():
-                await self._workers.disk.run(held.release)
-
-    async def watch(self) -> None:
-        await Deferred()  # a disk's lock lasts as long as the process
-
-
 class LocalStore:
     """One session's view of a `Repository`; see `annexd.store.Store`."""
 
@@ -407,11 +391,3 @@ def is_present(parts: Parts, key: Key) -> bool:
     """For a thread."""
     found = parts.objects.find(key)
     return found is not None and is_unmodified(parts, key, *found)
-
-
-def lock_content(parts: Parts, key: Key) -> Held:
-    """For a thread."""
-    found = parts.objects.find(key)
-    if found is None:
-        raise Absent("the content is not here")
-    return parts.locks.share(found[0])

@@ -30,6 +30,10 @@ BRIEF = 64 * 1024
 _IN_PROGRESS = "transfer already in progress, or unable to take transfer lock"
 
 
+def is_brief(key: Key) -> bool:
+    return key.size is not None and key.size <= BRIEF
+
+
 class Transfer:
     """One that is under way; `end` it."""
 
@@ -129,7 +133,7 @@ class Transfers:
 
     def download(self, uuid: bytes, key: Key, file: bytes) -> Transfer:
         """From ``uuid`` to here.  Raises `Locked` when there is another one of that key."""
-        brief = key.size is not None and key.size <= BRIEF
+        brief = is_brief(key)
         layout = self._layout
         locks: list[FileLock] = []
         try:

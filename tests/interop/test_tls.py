@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import signal
 import socket
 import ssl
 import subprocess
@@ -315,7 +316,7 @@ class Strangers(_Hostile):
         for reader in readers:
             reader.hello(4)
             reader.send(b"GET 0  " + key_of(_LARGE) + b"\n")
-            reader.process.send_signal(subprocess.signal.SIGSTOP)  # type: ignore[attr-defined]
+            reader.process.send_signal(signal.SIGSTOP)
         self.assert_goes_on()
         self.assertLess(daemon.resident_bytes() - memory, 20_000_000)
         for reader in readers:

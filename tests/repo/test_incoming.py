@@ -15,7 +15,7 @@ from annexd.errors import Refused
 from annexd.flow.workers import InlineWorkers, Pool
 from annexd.protocol.keys import Key
 from annexd.repo import branch as branch_module
-from annexd.repo import brief, partials
+from annexd.repo import partials, transfer
 from annexd.repo.brief import BriefWriter
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.local import LocalStore, Repository
@@ -284,7 +284,7 @@ class LongUploadTests(UploadTests):
     in_memory = False
 
     def setUp(self) -> None:
-        self.patch(brief, "BRIEF", -1)
+        self.patch(transfer, "BRIEF", -1)
 
 
 class CountingPool:
@@ -664,7 +664,7 @@ class CancelledTests(IncomingCase):
         self.assertEqual(self.repository.parts.space._needs, {})
 
     async def test_opening(self) -> None:
-        self.patch(brief, "BRIEF", -1)
+        self.patch(transfer, "BRIEF", -1)
         pool, store = await self.begin()
         self.cancel(pool, Deferred.fromCoroutine(store.write(KEY, b"")))
         writer = await self.write()
@@ -709,7 +709,7 @@ class CancelledTests(IncomingCase):
             await writer.sink.write(CONTENT)
 
     async def test_locks_end_with_the_upload(self) -> None:
-        self.patch(brief, "BRIEF", -1)
+        self.patch(transfer, "BRIEF", -1)
         await self.open()
         writer = await self.write()
         with self.assertRaises(Locked):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from annexd.repo import brief
+from annexd.repo import transfer
 from annexd.store import Caller, Store
 from tests.support.repositories import make_repository, open_repository
 from tests.support.store_contract import StoreContract
@@ -36,4 +36,4 @@ class LongTests(LocalStoreTests):
     one_upload_at_a_time = True
 
     def setUp(self) -> None:
-        self.patch(brief, "BRIEF", -1)
+        self.patch(transfer, "BRIEF", -1)

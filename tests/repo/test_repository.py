@@ -14,8 +14,8 @@ from twisted.trial.unittest import TestCase
 from annexd.errors import Absent, Refused
 from annexd.flow.workers import InlineWorkers
 from annexd.protocol.keys import Key
-from annexd.repo import brief
 from annexd.repo import git as git_module
+from annexd.repo import transfer as transfer_module
 from annexd.repo.brief import BriefWriter
 from annexd.repo.local import LocalStore, Repository
 from annexd.repo.locks import Locked, try_lock
@@ -368,7 +368,8 @@ class LeftoverTests(RepositoryCase):
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
         await send(writer, CONTENT[:10])
-        writer.draft = self.repository.parts.transfers.draft(KEY)  # type: ignore[union-attr]
+        assert isinstance(writer, BriefWriter)
+        writer.draft = self.repository.parts.transfers.draft(KEY)
         self.kill(writer)
         store = await self.open()
         self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
@@ -376,7 +377,7 @@ class LeftoverTests(RepositoryCase):
         self.assertTrue((await put(store, KEY, CONTENT)).ok)
 
     async def test_in_an_upload(self) -> None:
-        self.patch(brief, "BRIEF", -1)
+        self.patch(transfer_module, "BRIEF", -1)
         store = await self.open()
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
@@ -384,7 +385,9 @@ class LeftoverTests(RepositoryCase):
         self.kill(writer)
         store = await self.open()
         self.assertEqual(self.repository.parts.branch.holders(KEY), frozenset())
-        self.assertEqual(files_below(os.path.join(self.annex, b"transfer")), set())
+        self.assertEqual(
+            files_below(os.path.join(self.annex, b"transfer")), {b"failed/download/peer/" + KEY.file_name}
+        )
         writer = await store.write(KEY, b"")
         assert not isinstance(writer, Outcome)
         self.assertEqual(writer.offset, 10)

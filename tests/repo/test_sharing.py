@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.protocol.keys import Key
-from annexd.repo import brief
+from annexd.repo import transfer
 from annexd.repo.incoming import LocalWriter
 from annexd.repo.sharing import Common, Share
 from annexd.store import Caller
@@ -71,7 +71,7 @@ class Uploads(SynchronousTestCase):
     """Into two repositories."""
 
     def setUp(self) -> None:
-        self.patch(brief, "BRIEF", -1)
+        self.patch(transfer, "BRIEF", -1)
         self.stores = [self.does(open_repository(make_repository(self.mktemp()))) for _ in range(2)]
 
     def does(self, work: Any) -> Any:

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from annexd.flow.body import FileSink, FileSource, Gatherer, Succession
 from annexd.flow.workers import InlineWorkers, ThreadedWorkers
 from annexd.node import Condition
-from annexd.repo import brief
+from annexd.repo import transfer
 from annexd.repo.local import Repository
 from annexd.router.errands import Errands
 from annexd.router.fanout import Backlog, Lane, Tee
@@ -70,7 +70,7 @@ class HandedThrough(TestCase):
     """What is not brief."""
 
     def setUp(self) -> None:
-        self.patch(brief, "BRIEF", -1)
+        self.patch(transfer, "BRIEF", -1)
 
     async def test_one_writer(self) -> None:
         scene = await local_scene(self.mktemp(), 1)
