@@ -23,6 +23,7 @@ class Place:
     def __init__(self, above: str | None, needs_bytes: int) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="annexd-bench-", dir=above))
         self.processes = Processes()
+        self._ready = 0
         self.null = os.open(os.devnull, os.O_WRONLY)
         self.errors = os.open(self.directory / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         free = shutil.disk_usage(self.directory).free
@@ -73,16 +74,28 @@ class Place:
         """
         Before something is measured that writes ``size`` bytes, whoever it is
         that does: the disk has all that was left to it, and there is memory
-        for as much.  A virtual machine may have given back to its host what
-        was free, and get it again only slowly, page by page.
+        for as much.
         """
+        if size > self._ready:
+            self._ready = size
+            self._have_memory_ready(2 * size)
         os.sync()
-        scratch = self.directory / "scratch"
+
+    def _have_memory_ready(self, size: int) -> None:
+        """
+        A virtual machine gives large blocks of free memory back to its host,
+        and gets them again only slowly, page by page.  What is free between
+        things that are used is too small for that: so two files are written
+        by turns, and one of them stays.
+        """
         block = bytes(1 << 20)
-        with open(scratch, "wb", buffering=0) as file:
+        stays, goes = self.directory / "stays", self.directory / "goes"
+        with open(stays, "wb", buffering=0) as one, open(goes, "wb", buffering=0) as other:
             for _ in range(size >> 20):
-                file.write(block)
-        scratch.unlink()
+                one.write(block)
+                other.write(block)
+        os.sync()
+        goes.unlink()
 
     def said(self) -> str:
         """The last that any server said on stderr."""

@@ -119,11 +119,13 @@ class TlsSession:
 
 
 def _send(tls: ssl.SSLSocket, content: Content) -> None:
+    # One buffer for all: a new one for each piece may cost as much as encrypting what is in it.
+    buffer = memoryview(bytearray(_CHUNK))
     offset, end = content.offset, content.offset + content.size
     while offset < end:
-        data = os.pread(content.fd, min(_CHUNK, end - offset), offset)
-        tls.sendall(data)
-        offset += len(data)
+        count = os.preadv(content.fd, [buffer[: end - offset]], offset)
+        tls.sendall(buffer[:count])
+        offset += count
 
 
 def _receive(tls: ssl.SSLSocket, count: int, use: Callable[[memoryview], object]) -> None:

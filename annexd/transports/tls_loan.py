@@ -16,6 +16,8 @@ from annexd.flow.loan import TURN_S, Turn, wait_a_little
 _STEP = 256 * 1024
 """Large enough for sixteen whole records, small enough to be hashed while it is in the cache."""
 
+_NOTHING = memoryview(b"")
+
 
 class TlsLoan:
     """
@@ -27,6 +29,7 @@ class TlsLoan:
         self._connection = connection
         self._returned = returned
         self._chunk: memoryview | None = None
+        self._buffer = _NOTHING
         self.waits_to_write = waits_to_write
         """What the next turn needs is room to write; else it is bytes to read."""
 
@@ -91,9 +94,12 @@ class TlsLoan:
         return moved, Turn.OVER
 
     def _load(self, file: int, offset: int, most: int) -> bool:
-        data = os.pread(file, min(_STEP, most), offset)
-        self._chunk = memoryview(data) if data else None
-        return bool(data)
+        if not self._buffer:
+            # One for all chunks: to get memory for each may cost as much as to encrypt it.
+            self._buffer = memoryview(bytearray(min(_STEP, most)))
+        count = os.preadv(file, [self._buffer[:most]], offset)
+        self._chunk = self._buffer[:count] if count else None
+        return bool(count)
 
     def _send_chunk(self) -> int:
         """All of it, or nothing yet."""
