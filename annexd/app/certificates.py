@@ -14,6 +14,8 @@ from annexd.app.listen import Tls
 from annexd.app.self_signed import ensure
 from annexd.app.state import private_directory
 from annexd.errors import ConfigError
+from annexd.transports import openssl
+from annexd.transports.secured import Wrap, by_system
 
 _log = Logger()
 
@@ -31,7 +33,7 @@ Stamps = tuple[tuple[int, int, int] | None, ...]
 class Identity:
     """Who we are, for the handshakes to come; ``fingerprint`` is SHA-256 of the certificate, in hex."""
 
-    context: ssl.SSLContext
+    wrap: Wrap
     fingerprint: str
 
 
@@ -105,11 +107,16 @@ def load(wanted: Tls, state: str) -> Identity:
     if wanted.certificate is None:
         ensure(os.path.join(private_directory(state), "tls.pem"))
     fingerprint = _fingerprint(certificate)
-    context = _context(wanted)
+    context = system_context(wanted)
     _load_key(context, certificate, key)
     if wanted.client_ca is not None:
         _load_client_ca(context, wanted.client_ca, wanted.client_certificates)
-    return Identity(context, fingerprint)
+    if wanted.kernel_tls:
+        return Identity(by_system(context), fingerprint)
+    try:
+        return Identity(openssl.Context(context, certificate, key, wanted.client_ca).wrap, fingerprint)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{certificate}: it cannot be used: {_said(error)}") from None
 
 
 def check(wanted: Tls, state: str) -> None:
@@ -117,7 +124,7 @@ def check(wanted: Tls, state: str) -> None:
     if wanted.certificate is not None or os.path.exists(certificate_files(wanted, state)[0]):
         load(wanted, state)
     elif wanted.client_ca is not None:
-        _load_client_ca(_context(wanted), wanted.client_ca, wanted.client_certificates)
+        _load_client_ca(system_context(wanted), wanted.client_ca, wanted.client_certificates)
 
 
 def own_fingerprint(state: str) -> str:
@@ -127,7 +134,8 @@ def own_fingerprint(state: str) -> str:
     return _fingerprint(path)
 
 
-def _context(wanted: Tls) -> ssl.SSLContext:
+def system_context(wanted: Tls) -> ssl.SSLContext:
+    """What is asked of peers; no file has been read yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if wanted.minimum_version == "1.2":

@@ -197,7 +197,7 @@ class Reception:
             fd = sock.detach()
             PipeTransport(reactor, fd, os.dup(fd)).connect(wire)
             return wire, None
-        connection = await secured(reactor, sock, entrance.identity().context)
+        connection = await secured(reactor, sock, entrance.identity().wrap)
         TlsTransport(reactor, connection).connect(wire)
         return wire, common_name(connection)
 

@@ -14,7 +14,7 @@ from annexd.protocol.messages import Auth
 from annexd.remotes.dialing import Explain, GetAuth, nothing_said
 from annexd.sessions.wire import Wire
 from annexd.transports.outgoing import connected
-from annexd.transports.secured import secured_towards
+from annexd.transports.secured import SystemConnection, secured_towards
 from annexd.transports.tls import TlsTransport
 
 
@@ -44,7 +44,7 @@ class TlsDialer:
         TlsTransport(self._reactor, secure).connect(wire)
         return nothing_said
 
-    async def _secured(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    async def _secured(self, sock: socket.socket, context: ssl.SSLContext) -> SystemConnection:
         address = self._address
         name = None if address.sha256 and is_literal(address.server_name) else address.server_name
         secure = await secured_towards(self._reactor, sock, context, name)

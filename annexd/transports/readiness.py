@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet, IReadWriteDescriptor
@@ -10,14 +10,20 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 
-async def readable(reactor: IReactorFDSet, sock: socket.socket) -> None:
+class Descriptor(Protocol):
+    """A socket, or what has one."""
+
+    def fileno(self) -> int: ...
+
+
+async def readable(reactor: IReactorFDSet, sock: Descriptor) -> None:
     """Also when it has ended, which the next read tells."""
     watch = _Watch(reactor, sock)
     reactor.addReader(watch)
     await watch.done
 
 
-async def writable(reactor: IReactorFDSet, sock: socket.socket) -> None:
+async def writable(reactor: IReactorFDSet, sock: Descriptor) -> None:
     watch = _Watch(reactor, sock)
     reactor.addWriter(watch)
     await watch.done
@@ -27,7 +33,7 @@ async def writable(reactor: IReactorFDSet, sock: socket.socket) -> None:
 class _Watch:
     """Of one event; whoever waits may be cancelled."""
 
-    def __init__(self, reactor: IReactorFDSet, sock: socket.socket) -> None:
+    def __init__(self, reactor: IReactorFDSet, sock: Descriptor) -> None:
         self._reactor = reactor
         self._socket = sock
         self.done: Deferred[None] = Deferred(lambda _: self._stop())

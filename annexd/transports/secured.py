@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable, Protocol, cast
 
 from annexd.errors import Refused, Unavailable
 from annexd.transports.readiness import readable, writable
@@ -24,7 +24,48 @@ _REASONS: Mapping[str, str] = {
 }
 
 
-async def secured(reactor: Any, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+class TlsConnection(Protocol):
+    """What annexd uses of an `ssl.SSLSocket` that does not block; raises the exceptions of ``ssl``."""
+
+    def fileno(self) -> int: ...
+    def detach(self) -> int: ...
+    def do_handshake(self) -> None: ...
+    def recv(self, most: int, /) -> bytes: ...
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+    def send(self, data: bytes | memoryview, /) -> int:
+        """All, or none yet."""
+
+    def unwrap(self) -> object: ...
+    def getpeercert(self) -> dict[str, Any] | None: ...
+    def cut_off(self) -> None:
+        """Whatever a thread is doing with it comes to its end."""
+
+    def close(self) -> None: ...
+
+
+class SystemConnection(ssl.SSLSocket):
+    """By the OpenSSL of the system."""
+
+    def cut_off(self) -> None:
+        # Not as SSLSocket does it, which forgets what OpenSSL knows: a thread may be using that.
+        socket.socket.shutdown(self, socket.SHUT_RDWR)
+
+
+Wrap = Callable[[socket.socket], TlsConnection]
+"""Makes the server's side of a connection of a socket, which it takes over; nothing has been said yet."""
+
+
+def by_system(context: ssl.SSLContext) -> Wrap:
+    return lambda sock: _wrapped(context, sock, server_side=True)
+
+
+def _wrapped(context: ssl.SSLContext, sock: socket.socket, **side: Any) -> SystemConnection:
+    context.sslsocket_class = SystemConnection
+    connection = context.wrap_socket(sock, do_handshake_on_connect=False, suppress_ragged_eofs=False, **side)
+    return cast(SystemConnection, connection)
+
+
+async def secured(reactor: Any, sock: socket.socket, wrap: Wrap) -> TlsConnection:
     """
     The server's half of the handshake.  ``sock`` is non-blocking and belongs
     to this function; it is closed when there is no connection.  Raises
@@ -33,12 +74,10 @@ async def secured(reactor: Any, sock: socket.socket, context: ssl.SSLContext) ->
     Nothing is made for a peer that says nothing: what OpenSSL wants for a
     connection is a hundred times what a socket takes.
     """
-    connection: socket.socket = sock
+    connection: socket.socket | TlsConnection = sock
     try:
         await readable(reactor, sock)
-        connection = secure = context.wrap_socket(
-            sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
+        connection = secure = wrap(sock)
         await _shaken(reactor, secure)
         return secure
     except OSError as error:
@@ -51,16 +90,14 @@ async def secured(reactor: Any, sock: socket.socket, context: ssl.SSLContext) ->
 
 async def secured_towards(
     reactor: Any, sock: socket.socket, context: ssl.SSLContext, name: str | None
-) -> ssl.SSLSocket:
+) -> SystemConnection:
     """
     The client's half, with the server called ``name``, if it is to be called
     anything.  Like `secured`, but raises `Unavailable` with a whole sentence.
     """
     connection: socket.socket = sock
     try:
-        connection = secure = context.wrap_socket(
-            sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
+        connection = secure = _wrapped(context, sock, server_hostname=name)
         await _shaken(reactor, secure)
         return secure
     except (OSError, ValueError) as error:
@@ -71,7 +108,7 @@ async def secured_towards(
         raise
 
 
-async def _shaken(reactor: Any, connection: ssl.SSLSocket) -> None:
+async def _shaken(reactor: Any, connection: TlsConnection) -> None:
     while True:
         try:
             connection.do_handshake()
@@ -108,7 +145,7 @@ def _distrust(error: OSError | ValueError) -> str:
     return f"the server and we do not agree on TLS: {name.replace('_', ' ').lower()}"
 
 
-def common_name(connection: ssl.SSLSocket) -> str | None:
+def common_name(connection: TlsConnection) -> str | None:
     """Of the client's certificate, which has been verified; `None` when it showed none."""
     certificate = connection.getpeercert()
     if not certificate:

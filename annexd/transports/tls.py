@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from annexd.transports.parting import part
+from annexd.transports.secured import TlsConnection
 from annexd.transports.throttle import Throttle
 from annexd.transports.tls_loan import TlsLoan
 from annexd.transports.tls_output import TlsOutput
@@ -58,7 +59,7 @@ class TlsTransport:
     the end of everything by ``connectionLost``.
     """
 
-    def __init__(self, reactor: Any, connection: ssl.SSLSocket) -> None:
+    def __init__(self, reactor: Any, connection: TlsConnection) -> None:
         self._reactor = reactor
         self._connection = connection
         self._protocol: IProtocol | None = None
@@ -337,7 +338,7 @@ class TlsTransport:
         if self._loan is not None:
             # Of the socket alone: a thread may be inside OpenSSL, and must find out by itself.
             with suppress(OSError):
-                socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+                self._connection.cut_off()
         elif orderly:
             part(self._reactor, socket.socket(fileno=self._connection.detach()))
         else:

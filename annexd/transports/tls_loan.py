@@ -12,6 +12,7 @@ from annexd.errors import PeerLost
 from annexd.flow.abreast import Abreast
 from annexd.flow.body import FileSink
 from annexd.flow.loan import TURN_S, Turn, wait_a_little
+from annexd.transports.secured import TlsConnection
 
 _STEP = 256 * 1024
 """Large enough for sixteen whole records, small enough to be hashed while it is in the cache."""
@@ -25,7 +26,7 @@ class TlsLoan:
     connection, so both directions are lent together.
     """
 
-    def __init__(self, connection: ssl.SSLSocket, waits_to_write: bool, returned: Callable[[], None]) -> None:
+    def __init__(self, connection: TlsConnection, waits_to_write: bool, returned: Callable[[], None]) -> None:
         self._connection = connection
         self._returned = returned
         self._chunk: memoryview | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from typing import Callable
 
+from annexd.transports.secured import TlsConnection
+
 _MOST_AT_ONCE = 128 * 1024
 
 
@@ -16,7 +18,7 @@ class TlsOutput:
     out to be broken.
     """
 
-    def __init__(self, connection: ssl.SSLSocket, failed: Callable[[], None]) -> None:
+    def __init__(self, connection: TlsConnection, failed: Callable[[], None]) -> None:
         self._connection = connection
         self._failed = failed
         self._unsent = bytearray()

@@ -6,7 +6,6 @@ import configparser
 import os
 import re
 import socket
-import ssl
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from annexd.app.access import Access, Operation, Rights, Rule
 from annexd.app.admin import Sessions
 from annexd.app.anteroom import Anteroom
-from annexd.app.certificates import Identity
+from annexd.app.certificates import load
 from annexd.app.guessing import Guessing
 from annexd.app.hosting import Host, Seat
-from annexd.app.listen import FrontEnds, networks
+from annexd.app.listen import Address, FrontEnds, Tls, networks
 from annexd.app.logs import Lines
 from annexd.app.reception import Entrance, Reception
 from annexd.errors import Refused
@@ -549,6 +548,7 @@ class Secured(Case):
     """The same over TLS, and with certificates."""
 
     transport = "tls"
+    kernel_tls = False
     rules = (
         Rule(("certificate:bob",), ("*",), Rights.APPEND_ONLY, "/etc/f:1"),
         Rule(("token:*",), ("*",), Rights.READ_WRITE, "/etc/f:2"),
@@ -560,12 +560,22 @@ class Secured(Case):
         self.addCleanup(scratch.cleanup)
         self.directory_name = scratch.name
         self.authority = Authority(scratch.name, "ours")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.authority.issue("server"))
-        context.load_verify_locations(self.authority.file)
-        context.verify_mode = ssl.CERT_OPTIONAL
-        self.context = context
-        self.entrance = Entrance("tls", lambda: self.front_ends, lambda: Identity(context, ""))
+        self.pem = self.authority.issue("server")
+        self.entrance = Entrance("tls", lambda: self.front_ends, lambda: self.identity)
+        self.ask_for_certificates("optional")
+
+    def ask_for_certificates(self, certificates: str) -> None:
+        self.identity = load(
+            Tls(
+                (Address("::", 7001),),
+                certificate=self.pem,
+                key=self.pem,
+                client_ca=self.authority.file,
+                client_certificates=certificates,
+                kernel_tls=self.kernel_tls,
+            ),
+            self.directory_name,
+        )
 
     def secure(self, certificate: str | None = None, preamble: bytes = b"") -> Peer:
         context = client_context()
@@ -610,7 +620,7 @@ class Secured(Case):
         self.assertEqual(self.told(), ["sent 203.0.113.7 away: it does not speak TLS"])
 
     def test_no_certificate_where_one_is_needed(self) -> None:
-        self.context.verify_mode = ssl.CERT_REQUIRED
+        self.ask_for_certificates("required")
         self.secure()
         self.assertEqual(self.told(), ["sent 203.0.113.7 away: it showed no client certificate"])
 
@@ -641,6 +651,12 @@ class Secured(Case):
         self.assertEqual(peer.take(), b"AUTH-FAILURE\n")
         [line] = self.told()
         self.assertIn("for certificate:eve (no rule names certificate:eve)", line)
+
+
+class SecuredBySystem(Secured):
+    """By the OpenSSL that can have the kernel do it."""
+
+    kernel_tls = True
 
 
 class ByReception(Table, SynchronousTestCase):

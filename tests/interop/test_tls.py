@@ -149,6 +149,12 @@ class Sessions(TlsScene):
         self.assertEqual(objects(self.git_dir), {key_of(_LARGE)})
 
 
+class SessionsBySystem(Sessions):
+    """By the OpenSSL that can have the kernel do it, where there is one that does."""
+
+    listen = "kernel-tls = true"
+
+
 class StockClient(TlsScene):
     """git-annex itself."""
 
@@ -449,6 +455,19 @@ class ClientCertificates(_Hostile):
         self.assertEqual(secure.recv(1000), b"AUTH-SUCCESS " + self.uuid + b"\n")
         secure.sendall(b"REMOVE " + key_of(_SMALL) + b"\n")
         self.assertTrue(secure.recv(1000).startswith(b"ERROR this repository is read-only"))
+
+    def test_resumption(self) -> None:
+        """The second handshake shows no certificate, and it still counts."""
+        first = self.secure(Path(self.authority.issue("alice")))
+        first.sendall(f"AUTH client {self.secret}\n".encode())
+        first.recv(1000)  # the ticket comes before the answer
+        second = first.context.wrap_socket(self.connect(), session=first.session)
+        self.addCleanup(second.close)
+        second.sendall(f"AUTH client {self.secret}\n".encode())
+        self.assertEqual(second.recv(1000), b"AUTH-SUCCESS " + self.uuid + b"\n")
+        second.sendall(b"REMOVE " + key_of(_SMALL) + b"\n")
+        self.assertTrue(second.recv(1000).startswith(b"ERROR this repository is read-only"))
+        self.assertTrue(second.session_reused)
 
     def test_that_no_rule_names(self) -> None:
         self.assertEqual(self.login(self.authority.issue("eve")), b"AUTH-FAILURE\n")

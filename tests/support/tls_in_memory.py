@@ -9,19 +9,25 @@ import tempfile
 from functools import cache
 
 from annexd.app.self_signed import ensure
+from annexd.transports.openssl import Context
+from annexd.transports.secured import Wrap, by_system
+
+SYSTEM, OWN = "system", "own"
+"""Whose OpenSSL serves."""
 
 
 @cache
-def server_context(oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+def server(openssl: str = SYSTEM, oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Wrap:
     """With a certificate of its own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = oldest
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     with tempfile.TemporaryDirectory() as directory:
-        ensure(os.path.join(directory, "tls.pem"))
-        context.load_cert_chain(os.path.join(directory, "tls.pem"))
-    return context
+        pem = os.path.join(directory, "tls.pem")
+        ensure(pem)
+        context.load_cert_chain(pem)
+        return by_system(context) if openssl == SYSTEM else Context(context, pem, pem, None).wrap
 
 
 def client_context() -> ssl.SSLContext:

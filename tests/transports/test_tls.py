@@ -17,10 +17,10 @@ from annexd.errors import Refused
 from annexd.flow.body import FileSink, NoDigest
 from annexd.flow.loan import Turn
 from annexd.flow.workers import InlineWorkers
-from annexd.transports.secured import secured
+from annexd.transports.secured import TlsConnection, secured
 from annexd.transports.tls import TlsTransport
 from tests.support.hand_reactor import HandReactor
-from tests.support.tls_in_memory import Peer, client_context, server_context
+from tests.support.tls_in_memory import OWN, SYSTEM, Peer, client_context, server
 from tests.transports.test_pipes import Listener, Producer
 
 BLOB = os.urandom(1 << 20)
@@ -28,6 +28,8 @@ BLOB = os.urandom(1 << 20)
 
 class Pair(SynchronousTestCase):
     """``peer`` and what serves it, not yet acquainted."""
+
+    openssl = SYSTEM
 
     def setUp(self) -> None:
         self.reactor = HandReactor()
@@ -37,11 +39,11 @@ class Pair(SynchronousTestCase):
         self.addCleanup(self.near.close)
         self.peer = Peer(far)
 
-    def secure(self, context: ssl.SSLContext | None = None) -> Deferred[ssl.SSLSocket]:
-        return Deferred.fromCoroutine(secured(self.reactor, self.near, context or server_context()))
+    def secure(self, oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Deferred[TlsConnection]:
+        return Deferred.fromCoroutine(secured(self.reactor, self.near, server(self.openssl, oldest)))
 
-    def shaken(self, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-        done = self.secure(context)
+    def shaken(self, oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> TlsConnection:
+        done = self.secure(oldest)
         while not (self.peer.shake() and done.called):
             self.reactor.turn()
         return self.successResultOf(done)
@@ -51,7 +53,7 @@ class Handshake(Pair):
     def test_done(self) -> None:
         connection = self.shaken()
         self.addCleanup(connection.close)
-        self.assertEqual((connection.version(), self.reactor.removeAll()), ("TLSv1.3", []))
+        self.assertEqual((self.peer.tls.version(), self.reactor.removeAll()), ("TLSv1.3", []))
 
     def test_byte_by_byte(self) -> None:
         done = self.secure()
@@ -114,25 +116,23 @@ class Handshake(Pair):
         context = client_context()
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         self.peer = Peer(self.peer.socket, context)
-        connection = self.shaken(server_context(ssl.TLSVersion.TLSv1_2))
+        connection = self.shaken(ssl.TLSVersion.TLSv1_2)
         self.addCleanup(connection.close)
-        self.assertEqual(connection.version(), "TLSv1.2")
+        self.assertEqual(self.peer.tls.version(), "TLSv1.2")
 
 
 class Case(Pair):
     """``transport`` and ``protocol`` on one side, ``peer`` on the other."""
 
-    oldest = ssl.TLSVersion.TLSv1_3
-
     def setUp(self) -> None:
         super().setUp()
         self.connect()
 
-    def connect(self, context: ssl.SSLContext | None = None) -> None:
-        connection = self.shaken(context)
+    def connect(self) -> None:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            for sock in (connection, self.peer.socket):
+            for sock in (self.near, self.peer.socket):
                 sock.setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
+        connection = self.shaken()
         self.protocol = Listener()
         directlyProvides(self.protocol, IHalfCloseableProtocol)
         self.transport = TlsTransport(self.reactor, connection)
@@ -330,6 +330,22 @@ class Ending(Case):
         self.assertEqual((self.reactor.removeAll(), self.reactor.getDelayedCalls()), ([], []))
         self.transport.abortConnection()
         self.transport.loseConnection()
+
+
+class HandshakeByOwn(Handshake):
+    openssl = OWN
+
+
+class ReadingByOwn(Reading):
+    openssl = OWN
+
+
+class WritingByOwn(Writing):
+    openssl = OWN
+
+
+class EndingByOwn(Ending):
+    openssl = OWN
 
 
 class Moody:

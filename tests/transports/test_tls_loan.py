@@ -21,13 +21,15 @@ from annexd.sessions.wire import Wire
 from annexd.transports.secured import secured
 from annexd.transports.tls import TlsTransport
 from tests.support.hand_reactor import HandReactor
-from tests.support.tls_in_memory import Peer, server_context
+from tests.support.tls_in_memory import OWN, SYSTEM, Peer, server
 
 BLOB = os.urandom(600_000)
 
 
 class Case(SynchronousTestCase):
     """``wire`` on one side, ``peer`` on the other; bodies move while the reactor is turned."""
+
+    openssl = SYSTEM
 
     def setUp(self) -> None:
         self.reactor = HandReactor()
@@ -37,7 +39,7 @@ class Case(SynchronousTestCase):
         near.setblocking(False)
         self.addCleanup(far.close)
         self.peer = Peer(far)
-        done = Deferred.fromCoroutine(secured(self.reactor, near, server_context()))
+        done = Deferred.fromCoroutine(secured(self.reactor, near, server(self.openssl)))
         while not (self.peer.shake() and done.called):
             self.reactor.turn()
         self.connection = self.successResultOf(done)
@@ -193,14 +195,14 @@ class Out(Case):
 
     def test_a_disk_that_fails_half_way(self) -> None:
         """All that has gone is counted: whoever goes on from elsewhere must not send it again."""
-        whole, reads = os.pread, [100_000]
+        whole, reads = os.preadv, [100_000]
 
-        def pread(fd: int, count: int, offset: int) -> bytes:
+        def preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
             if not reads:
                 raise OSError(errno.EIO, "broken")
-            return whole(fd, min(count, reads.pop()), offset)
+            return whole(fd, [buffers[0][: reads.pop()]], offset)
 
-        self.patch(os, "pread", pread)
+        self.patch(os, "preadv", preadv)
         source = FileSource(self.workers, self.file(BLOB), 0, len(BLOB))
         done = self.start(source, self.wire)
         got = self.take_until(done)
@@ -275,3 +277,15 @@ class Exclusive(Case):
         self.lent.give_back()
         self.reactor.turns()
         self.assertEqual((self.peer.take(), self.peer.ended), (b"last words", True))
+
+
+class InByOwn(In):
+    openssl = OWN
+
+
+class OutByOwn(Out):
+    openssl = OWN
+
+
+class ExclusiveByOwn(Exclusive):
+    openssl = OWN

@@ -1,0 +1,63 @@
+"""What is particular to the OpenSSL that annexd brings itself; all else is in `test_tls` and `test_tls_loan`."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from annexd.transports import openssl
+from annexd.transports.openssl import Context, reader
+from tests.support.authorities import Authority
+
+
+class Closed:
+    """A pyOpenSSL that lets nothing be seen."""
+
+    def recv_into(self, buffer: memoryview) -> int:
+        buffer[:3] = b"abc"
+        return 3
+
+
+class Reading(SynchronousTestCase):
+    def test_where_pyopenssl_keeps_to_itself(self) -> None:
+        buffer = memoryview(bytearray(4))
+        self.assertEqual((reader(Closed())(buffer), bytes(buffer)), (3, b"abc\0"))  # type: ignore[arg-type]
+
+    def test_openssl_itself_is_asked(self) -> None:
+        """Else it is slow, and nothing says so."""
+        connection = SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD), None)
+        self.assertNotEqual(reader(connection), connection.recv_into)
+
+
+class Reasons(SynchronousTestCase):
+    def test_what_is_wrong_with_certificates(self) -> None:
+        self.assertEqual(openssl._meaning(10), "certificate has expired")
+        self.patch(SSL, "_lib", None)
+        self.assertEqual(openssl._meaning(10), "error 10 of OpenSSL")
+
+    def test_of_the_system(self) -> None:
+        error = openssl._translated(SSL.SysCallError(32, "EPIPE"))
+        self.assertEqual((type(error), error.errno, error.strerror), (BrokenPipeError, 32, os.strerror(32)))
+
+    def test_nothing_is_said(self) -> None:
+        for nothing in (SSL.Error(), SSL.Error([])):
+            error = openssl._translated(nothing)
+            self.assertEqual(getattr(error, "reason", None), "UNKNOWN_ERROR")
+
+
+class Files(SynchronousTestCase):
+    def test_one_that_only_the_system_likes(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            pem = Authority(directory, "ca").issue("annex")
+            junk = os.path.join(directory, "junk")
+            with open(junk, "wb") as file:
+                file.write(b"nonsense")
+            system = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            Context(system, pem, pem, os.path.join(directory, "ca-ca.pem"))
+            for certificate, key, client_ca in ((junk, pem, None), (pem, junk, None), (pem, pem, junk)):
+                error = self.assertRaises(ssl.SSLError, Context, system, certificate, key, client_ca)
+                self.assertTrue(error.reason)
