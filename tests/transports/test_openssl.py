@@ -1,4 +1,4 @@
-"""What is particular to the OpenSSL that annexd brings itself; all else is in `test_tls` and `test_tls_loan`."""
+"""What is particular to the OpenSSL that annexd brings; the rest is in `test_tls` and `test_tls_loan`."""
 
 from __future__ import annotations
 
