@@ -13,10 +13,11 @@ from annexd.flow.loan import Turn
 _STEP = 512 * 1024
 """Large enough that the two have little to say to each other: each word may cost a wait for a processor."""
 
-_STEPS = 16
+_STEPS = 32
 """
 So far may reading be ahead of writing: as much as arrives while whoever writes
 waits for its turn on a processor, so that neither of them waits for the other.
+They come one by one, when there is none to be used again.
 """
 
 _PART = 128 * 1024

@@ -9,6 +9,7 @@ and raises the exceptions of ``ssl``.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -58,6 +59,14 @@ class Context:
     def wrap(self, sock: socket.socket) -> Connection:
         """Nothing has been said yet.  The connection has the socket's descriptor from now on."""
         return Connection(SSL.Connection(self._context, sock), socket.socket(fileno=sock.detach()))
+
+
+class _Forgotten:
+    def __getattr__(self, name: str) -> NoReturn:
+        raise OSError(errno.EBADF, "the connection is closed")
+
+
+_FORGOTTEN: Any = _Forgotten()
 
 
 class Connection:
@@ -121,6 +130,7 @@ class Connection:
         return self._socket.fileno()
 
     def detach(self) -> int:
+        self._forget()
         return self._socket.detach()
 
     def cut_off(self) -> None:
@@ -128,7 +138,12 @@ class Connection:
         self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._forget()
         self._socket.close()
+
+    def _forget(self) -> None:
+        """OpenSSL knows the descriptor, which may soon be somebody else's."""
+        self._connection, self._read = _FORGOTTEN, None
 
     def _fail(self, error: SSL.Error) -> NoReturn:
         raise _translated(error, self._connection.get_app_data()) from None

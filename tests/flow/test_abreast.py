@@ -16,7 +16,7 @@ from annexd.flow.loan import Turn
 from annexd.flow.workers import InlineWorkers
 from tests.support.processes import until
 
-BLOB = os.urandom(10_000_000)
+BLOB = os.urandom((_STEPS + 4) * _STEP)
 _WAIT_S = 20.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import tempfile
 
@@ -10,11 +11,12 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.transports import openssl
-from annexd.transports.openssl import Context, reader
+from annexd.transports.openssl import Connection, Context, reader
 from tests.support.authorities import Authority
+from tests.support.tls_in_memory import OWN, server
 
 
-class Closed:
+class Opaque:
     """A pyOpenSSL that lets nothing be seen."""
 
     def recv_into(self, buffer: memoryview) -> int:
@@ -25,7 +27,7 @@ class Closed:
 class Reading(SynchronousTestCase):
     def test_where_pyopenssl_keeps_to_itself(self) -> None:
         buffer = memoryview(bytearray(4))
-        self.assertEqual((reader(Closed())(buffer), bytes(buffer)), (3, b"abc\0"))  # type: ignore[arg-type]
+        self.assertEqual((reader(Opaque())(buffer), bytes(buffer)), (3, b"abc\0"))  # type: ignore[arg-type]
 
     def test_openssl_itself_is_asked(self) -> None:
         """Else it is slow, and nothing says so."""
@@ -61,3 +63,23 @@ class Files(SynchronousTestCase):
             for certificate, key, client_ca in ((junk, pem, None), (pem, junk, None), (pem, pem, junk)):
                 error = self.assertRaises(ssl.SSLError, Context, system, certificate, key, client_ca)
                 self.assertTrue(error.reason)
+
+
+class Closed(SynchronousTestCase):
+    def test_nothing_reaches_who_has_the_descriptor_now(self) -> None:
+        for end in (Connection.close, lambda connection: os.close(connection.detach())):
+            near, far = socket.socketpair()
+            self.addCleanup(far.close)
+            connection = server(OWN)(near)
+            fd = connection.fileno()
+            assert isinstance(connection, Connection)
+            end(connection)
+            other, peer = socket.socketpair()
+            self.addCleanup(other.close)
+            self.addCleanup(peer.close)
+            self.assertIn(fd, (other.fileno(), peer.fileno()))
+            self.assertRaises(OSError, connection.do_handshake)
+            self.assertRaises(OSError, connection.recv, 1)
+            self.assertRaises(OSError, connection.recv_into, memoryview(bytearray(1)))
+            self.assertRaises(OSError, connection.send, b"x")
+            self.assertRaises(OSError, connection.unwrap)
