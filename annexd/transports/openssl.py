@@ -41,14 +41,14 @@ class Context:
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(int(like.minimum_version))
         context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
-        ciphers = [cipher["name"] for cipher in like.get_ciphers() if cipher["protocol"] != "TLSv1.3"]
-        context.set_cipher_list(":".join(ciphers).encode())
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.clear_mode(_PARTIAL_WRITE)
         # Without it, nobody who shows a certificate can resume a session.
         context.set_session_id(_SESSION_ID_CONTEXT)
         context.set_verify(_VERIFY[like.verify_mode], _remember)
         try:
+            if like.minimum_version < ssl.TLSVersion.TLSv1_3:
+                context.set_cipher_list(":".join(cipher["name"] for cipher in like.get_ciphers()).encode())
             context.use_certificate_chain_file(certificate)
             context.use_privatekey_file(key)
             if client_ca is not None:

@@ -10,6 +10,8 @@ import tempfile
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from annexd.app.certificates import system_context
+from annexd.app.listen import Address, Tls
 from annexd.transports import openssl
 from annexd.transports.openssl import Connection, Context, reader
 from tests.support.authorities import Authority
@@ -49,6 +51,16 @@ class Reasons(SynchronousTestCase):
         for nothing in (SSL.Error(), SSL.Error([])):
             error = openssl._translated(nothing)
             self.assertEqual(getattr(error, "reason", None), "UNKNOWN_ERROR")
+
+
+class Settings(SynchronousTestCase):
+    def test_ciphers_are_those_of_the_other(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            pem = Authority(directory, "ca").issue("annex")
+            system = system_context(Tls((Address("::", 7001),), minimum_version="1.2"))
+            context = Context(system, pem, pem, None)
+        ciphers = set(SSL.Connection(context._context, None).get_cipher_list())
+        self.assertEqual(ciphers, {cipher["name"] for cipher in system.get_ciphers()})
 
 
 class Files(SynchronousTestCase):
