@@ -9,9 +9,11 @@ from pathlib import Path
 
 from tests.support.annex import Machine
 from tests.support.load import content_of
-from tests.support.processes import running, start, stop_group, until
+from tests.support.p2p_programs import PROGRAM
+from tests.support.processes import run, running, start, stop_group, until
 from tests.support.scenes import SshScene
 from tests.support.servers import Annexd
+from tests.support.tls_scenes import TlsScene
 
 
 class Interruptions(SshScene):
@@ -25,37 +27,42 @@ class Interruptions(SshScene):
     rounds = 4
     megabytes = 200
     seconds = 300.0
+    remote = "origin"
 
     def setUp(self) -> None:
         super().setUp()
         self.one = self.client("one")
-        self.first = self.one.clone(self.url, "first")
+        self.first = self.cloned(self.one, "first")
         with open(self.first / "large", "wb") as large:
             for number in range(self.megabytes):
                 large.write(content_of(number, 1 << 20))
         self.one.annex(self.first, "add", "-q", "large", seconds=self.seconds)
-        self.one.annex(self.first, "sync", "-q", "--no-content", "-m", "large")
+        self.one.annex(self.first, "sync", "-q", "--no-content", "-m", "large", "origin")
         self.key = self.one.key(self.first, "large").decode()
         self.files_before = self._open_files()
 
+    def cloned(self, machine: Machine, name: str) -> Path:
+        return machine.clone(self.url, name)
+
     def test_upload(self) -> None:
         partial = self.git_dir / "annex" / "tmp" / self.key
-        sizes = self._interrupt(self.one, self.first, ("copy", "--to", "origin", "large"), partial)
+        sizes = self._interrupt(self.one, self.first, ("copy", "--to", self.remote, "large"), partial)
         self.assertTrue(any(sizes), "no try got anywhere")
         self.assertEqual(sizes, sorted(sizes), "a try began anew instead of going on")
         self.assert_tidy("partial", "journal")
-        self.one.annex(self.first, "copy", "-q", "--to", "origin", "large", seconds=self.seconds)
+        self.one.annex(self.first, "copy", "-q", "--to", self.remote, "large", seconds=self.seconds)
         self._finish()
 
     def test_download(self) -> None:
-        self.one.annex(self.first, "copy", "-q", "--to", "origin", "large", seconds=self.seconds)
+        self.one.annex(self.first, "copy", "-q", "--to", self.remote, "large", seconds=self.seconds)
         two = self.client("two")
-        second = two.clone(self.url, "second")
+        second = self.cloned(two, "second")
         partial = second / ".git" / "annex" / "tmp" / self.key
-        sizes = self._interrupt(two, second, ("get", "large"), partial)
+        get = ("get", "--from", self.remote, "large")
+        sizes = self._interrupt(two, second, get, partial)
         self.assertTrue(any(sizes), "no try got anywhere")
         self.assertEqual(sizes, sorted(sizes), "a try began anew instead of going on")
-        two.annex(second, "get", "-q", "large", seconds=self.seconds)
+        two.annex(second, *get, "-q", seconds=self.seconds)
         self.assertEqual((second / "large").stat().st_size, self.megabytes << 20)
         self._finish()
 
@@ -93,6 +100,27 @@ class Interruptions(SshScene):
         until(lambda: self._open_files() <= self.files_before + 8, "the daemon closes what it opened")
         self.assert_sound()
         self.assert_tidy()
+
+
+class OverTls(TlsScene, Interruptions):
+    """Git over ssh, content over TLS."""
+
+    rounds = 3
+    megabytes = 100
+    remote = "peer"
+
+    def cloned(self, machine: Machine, name: str) -> Path:
+        repo = super().cloned(machine, name)
+        (machine.directory / "tools" / PROGRAM.name).symlink_to(PROGRAM)
+        self.port = self.port_of("tls")
+        line = f"p2p-annex::annexd:{self.address}:{self.secret}\n".encode()
+        argv = ("git-annex", "p2p", "--link", "--name", self.remote)
+        run(*argv, cwd=repo, env=machine.env, stdin=line)
+        return repo
+
+    def _serving(self) -> list[int]:
+        """The numbers of the sessions."""
+        return [session["id"] for session in self.annexd().daemon.status()["sessions"]]
 
 
 def _is_sshd(pid: int) -> bool:

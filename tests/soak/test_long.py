@@ -33,6 +33,12 @@ class InterruptionsOfTheListener(Listening, test_interruptions.Interruptions):
     megabytes = 100
 
 
+class InterruptionsOverTls(test_interruptions.OverTls):
+    rounds = 20
+    megabytes = 1 << 10
+    seconds = 900.0
+
+
 class Hammer(test_hammer.Hammer):
     seconds = _SECONDS
 
