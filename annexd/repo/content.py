@@ -38,6 +38,10 @@ _MOMENTS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _TRIES = 20
 _LONGEST_STAMP = 100
 _TO_READ = os.O_RDONLY | os.O_CREAT
+_TO_WRITE = os.O_RDWR | os.O_CREAT
+
+_LOOKS = 2
+"""Somebody else may have looked at the same time, whether nobody shares a lock."""
 
 
 Finish = Callable[[bytes], None]
@@ -129,7 +133,7 @@ class ContentLocks:
     def _claim_by_sidecar(self, path: bytes, finish: Finish) -> Held:
         # Looked at before as well, so as not to be in the way of others for nothing.
         self._check_retention(path)
-        held = self._lock_sidecar(path, exclusive=True)
+        held = self._lock_sidecar(path, exclusive=True, flags=_TO_WRITE)
         if held is None:
             self.finish(path)
             raise Locked("the content is locked")
@@ -144,9 +148,8 @@ class ContentLocks:
             raise
         return _Claim(self, path, held, finish)
 
-    def _lock_sidecar(self, path: bytes, exclusive: bool) -> FileLock | None:
+    def _lock_sidecar(self, path: bytes, exclusive: bool, flags: int = _TO_READ) -> FileLock | None:
         """`finish` must follow."""
-        flags = os.O_RDWR | os.O_CREAT if exclusive else _TO_READ
 
         def act() -> FileLock | None:
             held = try_lock(path + b".lck", exclusive=exclusive, flags=flags)
@@ -202,26 +205,23 @@ class ContentLocks:
         """Whether there is no more to be done; with ``last`` there is not."""
         done = True
         try:
-            held = self._lock_sidecar(path, exclusive=True)
-            if held is not None:
-                retained = read_small(path + b".rtm")
-                self.end_claim(path, held, retained=retained is not None and retained != ours.stamp)
-            else:
-                done = last or self._others_share(path)
-                self.finish(path)
+            for _ in range(_LOOKS):
+                held = self._lock_sidecar(path, exclusive=False, flags=_TO_WRITE)
+                if held is None:
+                    done = last
+                    break
+                if held.make_exclusive():
+                    retained = read_small(path + b".rtm")
+                    self.end_claim(path, held, retained=retained is not None and retained != ours.stamp)
+                    return True
+                held.release()
+            self.finish(path)
         except Absent:
             pass
         finally:
             if done and self._ours.get(path) is ours:
                 del self._ours[path]
         return done
-
-    def _others_share(self, path: bytes) -> bool:
-        shared = self._lock_sidecar(path, exclusive=False)
-        if shared is None:
-            return False
-        shared.release()
-        return True
 
     def end_claim(
         self, path: bytes, held: FileLock, retained: bool = False, finish: Finish | None = None

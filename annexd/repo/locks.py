@@ -34,6 +34,10 @@ class FileLock:
         self.path = path
         self.fd = fd
 
+    def make_exclusive(self) -> bool:
+        """If nobody else shares it; ``fd`` must be open for writing.  Else it stays as it is."""
+        return set_lock(self.fd, fcntl.F_WRLCK)
+
     def release(self) -> None:
         """Give the lock back; calling it again does nothing."""
         fd, self.fd = self.fd, -1

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from typing import Callable
+from typing import Any, Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -200,6 +200,40 @@ class SidecarTests(EveryVersion):
         self.assertEqual(self.names(), [b"", b".lck", b".rtl", b".rtm"])
         other.release()
 
+    def test_removal_that_gives_up_between_two_looks(self) -> None:
+        """Who had the lock alone is not taken for others that share it, and will clean up."""
+        shared = self.locks.share(self.path)
+        removals: list[FileLock] = []
+        look = self.locks._lock_sidecar
+
+        def late(*args: Any, **kwargs: Any) -> FileLock | None:
+            seen = look(*args, **kwargs)
+            if removals:
+                removals.pop().release()
+            return seen
+
+        self.patch(self.locks, "_lock_sidecar", late)
+        self.patch(content.time, "sleep", lambda _: None)
+        self.after_giving_back(shared, lambda: removals.append(self.sidecar(exclusive=True)))
+        shared.release()
+        self.assertEqual((self.names(), removals), ([b""], []))
+
+    def test_another_looks_at_the_same_time(self) -> None:
+        shared = self.locks.share(self.path)
+        others: list[FileLock] = []
+        upgrade = FileLock.make_exclusive
+
+        def late(held: FileLock) -> bool:
+            alone = upgrade(held)
+            if others:
+                others.pop().release()
+            return alone
+
+        self.patch(FileLock, "make_exclusive", late)
+        self.after_giving_back(shared, lambda: others.append(self.sidecar(exclusive=False)))
+        shared.release()
+        self.assertEqual((self.names(), others), ([b""], []))
+
     def test_locks_from_many_threads(self) -> None:
         def use(take: Callable[[bytes], Held]) -> None:
             for _ in range(50):
@@ -254,8 +288,8 @@ class SidecarTests(EveryVersion):
         """Do it when a lock file has been locked, whatever was seen before."""
         lock_sidecar = self.locks._lock_sidecar
 
-        def late(path: bytes, exclusive: bool) -> FileLock | None:
-            held = lock_sidecar(path, exclusive)
+        def late(*args: Any, **kwargs: Any) -> FileLock | None:
+            held = lock_sidecar(*args, **kwargs)
             act()
             return held
 

@@ -335,6 +335,11 @@ class Ending(Case):
 class HandshakeByOwn(Handshake):
     openssl = OWN
 
+    def test_the_fastest_cipher(self) -> None:
+        connection = self.shaken()
+        self.addCleanup(connection.close)
+        self.assertEqual((self.peer.tls.cipher() or ("none",))[0], "TLS_AES_128_GCM_SHA256")
+
 
 class ReadingByOwn(Reading):
     openssl = OWN
