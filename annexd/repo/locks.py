@@ -35,8 +35,15 @@ class FileLock:
         self.fd = fd
 
     def make_exclusive(self) -> bool:
-        """If nobody else shares it; ``fd`` must be open for writing.  Else it stays as it is."""
-        return set_lock(self.fd, fcntl.F_WRLCK)
+        """
+        If nobody else shares it, else it stays as it is.  ``fd`` must be open
+        for writing.  When the system cannot say, the lock is given back.
+        """
+        try:
+            return set_lock(self.fd, fcntl.F_WRLCK)
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Give the lock back; calling it again does nothing."""

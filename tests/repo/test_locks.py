@@ -31,6 +31,25 @@ class LockTests(SynchronousTestCase):
             assert one is not None
             one.release()
 
+    def test_becoming_the_only_one(self) -> None:
+        first, second = (try_lock(self.path, exclusive=False) for _ in range(2))
+        assert first is not None and second is not None
+        self.assertFalse(first.make_exclusive())
+        second.release()
+        self.assertTrue(first.make_exclusive())
+        self.assertIsNone(try_lock(self.path, exclusive=False))
+        first.release()
+
+    def test_becoming_the_only_one_where_nobody_can_say(self) -> None:
+        held = try_lock(self.path, exclusive=False)
+        assert held is not None
+
+        def fail(fd: int, kind: int) -> bool:
+            raise OSError(37, "No locks available")
+
+        self.patch(locks, "set_lock", fail)
+        self.assertRaises(OSError, held.make_exclusive)
+
     def test_a_file_that_another_holder_has_removed(self) -> None:
         """What was locked then is not what others would lock: the new one is."""
         set_lock, removals = locks.set_lock, [True, True]
