@@ -32,16 +32,16 @@ RETENTION_S = 600
 
 _WAIT_S = 30.0  # for locks that everybody holds for moments only
 _SIDECAR_VERSION = 10
-_MOMENTS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_MOMENTS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to get what a removal has for a moment."""
+
+_LONGEST_LOOK_S = 0.1
+"""Of these pauses, the longest for others that share a lock: some do for a moment, and clean up nothing."""
 
 _TRIES = 20
 _LONGEST_STAMP = 100
 _TO_READ = os.O_RDONLY | os.O_CREAT
 _TO_WRITE = os.O_RDWR | os.O_CREAT
-
-_LOOKS = 2
-"""Somebody else may have looked at the same time, whether nobody shares a lock."""
 
 
 Finish = Callable[[bytes], None]
@@ -197,25 +197,25 @@ class ContentLocks:
             ours.count -= 1
         for pause in (*_MOMENTS_S, 0.0) if ours.stamp else (0.0,):
             with self._counting:
-                if ours.count or self._end_share(path, ours, last=not pause):
+                if ours.count or self._end_share(path, ours, pause):
                     return
             time.sleep(pause)  # whoever wants to remove it will see that it is retained, and leave that to us
 
-    def _end_share(self, path: bytes, ours: _Ours, last: bool) -> bool:
-        """Whether there is no more to be done; with ``last`` there is not."""
+    def _end_share(self, path: bytes, ours: _Ours, pause: float) -> bool:
+        """Whether there is no more to be done; the last time, without a ``pause`` to follow, there is not."""
         done = True
         try:
-            for _ in range(_LOOKS):
-                held = self._lock_sidecar(path, exclusive=False, flags=_TO_WRITE)
-                if held is None:
-                    done = last
-                    break
-                if held.make_exclusive():
-                    retained = read_small(path + b".rtm")
-                    self.end_claim(path, held, retained=retained is not None and retained != ours.stamp)
-                    return True
+            held = self._lock_sidecar(path, exclusive=False, flags=_TO_WRITE)
+            if held is None:
+                done = not pause
+                self.finish(path)
+            elif held.make_exclusive():
+                retained = read_small(path + b".rtm")
+                self.end_claim(path, held, retained=retained is not None and retained != ours.stamp)
+            else:
                 held.release()
-            self.finish(path)
+                done = not 0 < pause <= _LONGEST_LOOK_S
+                self.finish(path)
         except Absent:
             pass
         finally:

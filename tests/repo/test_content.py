@@ -192,13 +192,30 @@ class SidecarTests(EveryVersion):
         self.locks.share(self.path).release()
         self.assertEqual(self.names(), [b""])
 
-    def test_nobody_waits_for_the_locks_of_others(self) -> None:
+    def test_nobody_waits_long_for_the_locks_of_others(self) -> None:
         shared = self.locks.share(self.path)
         other = self.sidecar(exclusive=False)
-        self.patch(content.time, "sleep", lambda _: self.fail("somebody waits"))
+        pauses: list[float] = []
+        self.patch(content.time, "sleep", pauses.append)
         shared.release()
         self.assertEqual(self.names(), [b"", b".lck", b".rtl", b".rtm"])
+        self.assertLess(sum(pauses), 0.2)
         other.release()
+
+    def test_others_that_only_look(self) -> None:
+        """Who shares the lock for a moment will not clean up."""
+        shared = self.locks.share(self.path)
+        others = [self.sidecar(exclusive=False)]
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                others.pop().release()
+
+        self.patch(content.time, "sleep", pause)
+        shared.release()
+        self.assertEqual((self.names(), others, len(pauses)), ([b""], [], 3))
 
     def test_removal_that_gives_up_between_two_looks(self) -> None:
         """Who had the lock alone is not taken for others that share it, and will clean up."""
@@ -230,6 +247,7 @@ class SidecarTests(EveryVersion):
             return alone
 
         self.patch(FileLock, "make_exclusive", late)
+        self.patch(content.time, "sleep", lambda _: None)
         self.after_giving_back(shared, lambda: others.append(self.sidecar(exclusive=False)))
         shared.release()
         self.assertEqual((self.names(), others), ([b""], []))
