@@ -78,7 +78,7 @@ class Place:
         """
         if size > self._ready:
             self._ready = size
-            self._have_memory_ready(2 * size)
+            self._have_memory_ready(size)
         os.sync()
 
     def _have_memory_ready(self, size: int) -> None:

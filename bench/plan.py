@@ -36,11 +36,12 @@ class Plan:
     def disk_bytes(self) -> int:
         """
         The source, one object on each of three repositories, the limit's file,
-        one object on each node of two clusters, all that goes through tor, and slack.
+        one object on each node of two clusters, all that goes through tor, what
+        memory is made ready with (see `Place.settle`), and slack.
         """
-        return (
-            5 * self.large_bytes + 7 * self.cluster_bytes + 4 * self.tor_rounds * self.tor_bytes + 300 * MIB
-        )
+        ready = 2 * max(2 * self.large_bytes, 4 * self.cluster_bytes)
+        through_tor = 4 * self.tor_rounds * self.tor_bytes
+        return 5 * self.large_bytes + 7 * self.cluster_bytes + through_tor + ready + 300 * MIB
 
 
 FULL = Plan(

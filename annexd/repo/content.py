@@ -214,7 +214,7 @@ class ContentLocks:
                 self.end_claim(path, held, retained=retained is not None and retained != ours.stamp)
             else:
                 held.release()
-                done = not 0 < pause <= _LONGEST_LOOK_S
+                done = not pause or pause > _LONGEST_LOOK_S
                 self.finish(path)
         except Absent:
             pass

@@ -127,7 +127,10 @@ class Connection:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             return {}
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        try:
+            names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        except ValueError:
+            return {"subject": ()}  # an authority that signs what cannot be read has named nobody
         return {"subject": tuple((("commonName", name.value),) for name in names)}
 
     def fileno(self) -> int:

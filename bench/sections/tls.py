@@ -55,12 +55,12 @@ def _large(scene: Scene, server: TlsDaemon, sshd: Sshd, cat: Cat, results: Resul
     for _ in scene.rounds(scene.plan.large_rounds):
         results["get openssl"].append(openssl_get(certificate, scene.large))
         results["put openssl"].append(openssl_put(certificate, scene.large))
-        scene.place.settle(scene.large.size)
+        scene.place.settle(2 * scene.large.size)
         results["put written"].append(openssl_put_written(certificate, scene.large, scene.place.directory))
         results["get cat"].append(_cat_out(scene, sshd, cat))
         results["put cat"].append(_cat_in(scene, sshd, cat, "/dev/null"))
         kept = scene.place.directory / "kept"
-        scene.place.settle(scene.large.size)
+        scene.place.settle(2 * scene.large.size)
         results["put cat kept"].append(_cat_in(scene, sshd, cat, str(kept)))
         kept.unlink()
         _cycle(scene, server, results)
@@ -68,7 +68,7 @@ def _large(scene: Scene, server: TlsDaemon, sshd: Sshd, cat: Cat, results: Resul
 
 def _cycle(scene: Scene, server: TlsDaemon, results: Result) -> None:
     session = server.opened()
-    scene.place.settle(scene.large.size)
+    scene.place.settle(2 * scene.large.size)
     for name, act in (("put", session.put), ("get", session.get)):
         cpu_before, before = cpu_seconds(server.pid), time.perf_counter()
         act(scene.large)

@@ -169,14 +169,7 @@ class SidecarTests(EveryVersion):
         """git-annex has seen no retention, then gets the lock before us, and gives up."""
         shared = self.locks.share(self.path)
         removals: list[FileLock] = []
-        pauses: list[float] = []
-
-        def pause(seconds: float) -> None:
-            pauses.append(seconds)
-            if len(pauses) == 3:
-                removals.pop().release()
-
-        self.patch(content.time, "sleep", pause)
+        pauses = self.released_in_the_third_pause(removals)
         self.after_giving_back(shared, lambda: removals.append(self.sidecar(exclusive=True)))
         shared.release()
         self.assertEqual((self.names(), removals, len(pauses)), ([b""], [], 3))
@@ -206,14 +199,7 @@ class SidecarTests(EveryVersion):
         """Who shares the lock for a moment will not clean up."""
         shared = self.locks.share(self.path)
         others = [self.sidecar(exclusive=False)]
-        pauses: list[float] = []
-
-        def pause(seconds: float) -> None:
-            pauses.append(seconds)
-            if len(pauses) == 3:
-                others.pop().release()
-
-        self.patch(content.time, "sleep", pause)
+        pauses = self.released_in_the_third_pause(others)
         shared.release()
         self.assertEqual((self.names(), others, len(pauses)), ([b""], [], 3))
 
@@ -273,6 +259,18 @@ class SidecarTests(EveryVersion):
         held = try_lock(self.path + b".lck", exclusive=exclusive)
         assert held is not None
         return held
+
+    def released_in_the_third_pause(self, locks: list[FileLock]) -> list[float]:
+        """The last of ``locks``; nobody sleeps, and how long all pauses would have been is in the answer."""
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                locks.pop().release()
+
+        self.patch(content.time, "sleep", pause)
+        return pauses
 
     def after_giving_back(self, shared: Held, act: Callable[[], object]) -> None:
         """Do it when a lock has been given back, before anything else."""

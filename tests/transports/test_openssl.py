@@ -7,6 +7,8 @@ import socket
 import ssl
 import tempfile
 
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate, load_der_x509_certificate, load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +16,7 @@ from annexd.app.certificates import system_context
 from annexd.app.listen import Address, Tls
 from annexd.transports import openssl
 from annexd.transports.openssl import Connection, Context, reader
+from annexd.transports.secured import common_name
 from tests.support.authorities import Authority
 from tests.support.tls_in_memory import OWN, server
 
@@ -51,6 +54,31 @@ class Reasons(SynchronousTestCase):
         for nothing in (SSL.Error(), SSL.Error([])):
             error = openssl._translated(nothing)
             self.assertEqual(getattr(error, "reason", None), "UNKNOWN_ERROR")
+
+
+class Shown:
+    """What a connection knows of a peer whose certificate names it by bytes that are no text."""
+
+    def __init__(self, directory: str) -> None:
+        with open(Authority(directory, "ca").issue("alice"), "rb") as file:
+            [certificate] = load_pem_x509_certificates(
+                file.read().partition(b"-----END PRIVATE KEY-----\n")[2]
+            )
+        self._der = certificate.public_bytes(Encoding.DER).replace(b"alice", b"al\xff\xfee")
+
+    def set_accept_state(self) -> None:
+        pass
+
+    def get_peer_certificate(self, as_cryptography: bool) -> Certificate:
+        return load_der_x509_certificate(self._der)
+
+
+class Names(SynchronousTestCase):
+    def test_one_that_cannot_be_read(self) -> None:
+        """Is nobody's, for whom there is no rule."""
+        with tempfile.TemporaryDirectory() as directory, socket.socket() as sock:
+            connection = Connection(Shown(directory), sock)  # type: ignore[arg-type]
+            self.assertEqual(common_name(connection), "")
 
 
 class Settings(SynchronousTestCase):
