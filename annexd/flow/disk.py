@@ -235,6 +235,10 @@ class _WatchedPool:
         self._disk = disk
         self._pool = pool
 
+    @property
+    def crowded(self) -> bool:
+        return self._pool.crowded
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         token = self._disk.begin()
         try:

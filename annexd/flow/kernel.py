@@ -10,7 +10,7 @@ import time
 
 from annexd.errors import PeerLost
 from annexd.flow.body import FileSink
-from annexd.flow.loan import TURN_S, Turn, wait_a_little
+from annexd.flow.loan import Turn, is_over, wait_a_little
 
 _STEP = 1 << 20
 _PIPE_SIZE = 1 << 20
@@ -26,13 +26,13 @@ class Descriptor:
 
     def receive(self, sink: FileSink, most: int) -> tuple[int, Turn]:
         buffer = memoryview(bytearray(min(_STEP, most)))
-        end = time.monotonic() + TURN_S
+        began = time.monotonic()
         moved = 0
         while moved < most:
             try:
                 count = os.readv(self.fd, [buffer[: most - moved]])
             except BlockingIOError:
-                if not wait_a_little(self.fd, select.POLLIN, moved, end):
+                if not wait_a_little(self.fd, select.POLLIN, moved, began):
                     return moved, Turn.IDLE
                 continue
             except ConnectionError:
@@ -41,13 +41,13 @@ class Descriptor:
                 return moved, Turn.ENDED
             sink.write_blocking(buffer[:count])
             moved += count
-            if time.monotonic() > end:
+            if is_over(began):
                 break
         return moved, Turn.OVER
 
     def send(self, file: int, offset: int, most: int) -> tuple[int, Turn]:
         through_pipe = stat.S_ISFIFO(os.fstat(self.fd).st_mode)
-        end = time.monotonic() + TURN_S
+        began = time.monotonic()
         moved = 0
         while moved < most:
             step = min(_STEP, most - moved)
@@ -59,7 +59,7 @@ class Descriptor:
                 else:
                     count = os.sendfile(self.fd, file, offset + moved, step)
             except BlockingIOError:
-                if not wait_a_little(self.fd, select.POLLOUT, moved, end):
+                if not wait_a_little(self.fd, select.POLLOUT, moved, began):
                     return moved, Turn.IDLE
                 continue
             except ConnectionError as error:
@@ -71,7 +71,7 @@ class Descriptor:
             if count == 0:
                 return moved, Turn.ENDED
             moved += count
-            if time.monotonic() > end:
+            if is_over(began):
                 break
         return moved, Turn.OVER
 

@@ -6,7 +6,9 @@ A thread is borrowed only while bytes move fast: when the peer has none to
 give, or no room to take any, the turn ends and the reactor waits, unless the
 peer has been so fast until then that it will surely go on at once.  So neither
 a stalled peer nor many slow ones keep the threads from those who could use
-them, and a turn's length bounds how long a thread is out of reach.
+them, and a turn's length bounds how long a thread is out of reach: a short one
+where others wait for a thread, else one that is long enough that its beginning
+and end cost nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +19,12 @@ import time
 from typing import Protocol, runtime_checkable
 
 from annexd.flow.body import FileSink
+from annexd.flow.workers import Pool
 
 TURN_S = 0.5
+_LONGEST_TURN_S = 2.0
+"""Less than what threads that are to end are given for it."""
+
 _PATIENCE_S = 0.02
 """How long a turn waits for a fast peer before it gives the thread back: more than a scheduling hiccup."""
 
@@ -94,12 +100,19 @@ class LentSource(Lender, Protocol):
     remaining: int
 
 
-def wait_a_little(fd: int, event: int, moved: int, end: float) -> bool:
+def is_over(began: float, pool: Pool | None = None) -> bool:
+    """Whether the turn has lasted long enough; ``pool`` is what its thread is of, where a long one pays."""
+    lasted = time.monotonic() - began
+    if lasted < TURN_S:
+        return False
+    return pool is None or pool.crowded or lasted > _LONGEST_TURN_S
+
+
+def wait_a_little(fd: int, event: int, moved: int, began: float) -> bool:
     """
     Whether the peer gives or takes more at once; ``event`` is POLLIN or
-    POLLOUT.  ``moved`` bytes went by in this turn, which is to be over at ``end``.
+    POLLOUT.  ``moved`` bytes went by in this turn.
     """
-    began = end - TURN_S
     patience = min(_PATIENCE_S, moved / _FAST - (time.monotonic() - began))
     if patience <= 0:
         return False

@@ -43,6 +43,11 @@ class Threads:
             self._start()
         return job
 
+    @property
+    def waiting(self) -> int:
+        """How much work no thread has begun."""
+        return self._work.qsize()
+
     def stop(self, seconds: float) -> bool:
         """
         Do what has been submitted, for ``seconds`` at most, and end: those

@@ -21,6 +21,10 @@ T = TypeVar("T")
 
 
 class Pool(Protocol):
+    @property
+    def crowded(self) -> bool:
+        """Whether something waits for a thread; for any thread to ask."""
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
         Call ``function`` where it may block.  A wait that is cancelled still
@@ -50,6 +54,10 @@ class ThreadedPool:
         self._reactor = reactor
         # Not Twisted's ThreadPool, whose way there and back takes twice as long.
         self._threads = Threads(name, most)
+
+    @property
+    def crowded(self) -> bool:
+        return self._threads.waiting > 0
 
     def stop(self, seconds: float = _PARTING_S) -> bool:
         """Wait for what is under way, then end the threads; whether all have, as one that hangs does not."""
@@ -102,6 +110,8 @@ class ThreadedWorkers:
 
 
 class _Inline:
+    crowded = False
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
 

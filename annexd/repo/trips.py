@@ -84,6 +84,10 @@ class _GatedPool:
         self._pool = pool
         self._gate = gate
 
+    @property
+    def crowded(self) -> bool:
+        return self._pool.crowded
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def gated() -> T:
             with self._gate:

@@ -11,7 +11,8 @@ from typing import Callable
 from annexd.errors import PeerLost
 from annexd.flow.abreast import Abreast
 from annexd.flow.body import FileSink
-from annexd.flow.loan import TURN_S, Turn, wait_a_little
+from annexd.flow.loan import Turn, is_over, wait_a_little
+from annexd.flow.workers import Pool
 from annexd.transports.secured import TlsConnection
 
 _STEP = 256 * 1024
@@ -40,20 +41,23 @@ class TlsLoan:
         return self._chunk is not None
 
     def receive(self, sink: FileSink, most: int) -> tuple[int, Turn]:
-        end = time.monotonic() + TURN_S
-        both = Abreast(lambda piece, moved: self._fill(piece, moved, end), sink, most)
+        began, pool = time.monotonic(), sink.workers.bulk
+        both = Abreast(lambda piece, moved: self._fill(piece, moved, began, pool), sink, most)
         both.run()
         return both.moved, both.turn
 
-    def _fill(self, piece: memoryview, moved: int, end: float) -> tuple[int, Turn | None]:
-        """See `annexd.flow.abreast.Fill`."""
+    def _fill(self, piece: memoryview, moved: int, began: float, pool: Pool) -> tuple[int, Turn | None]:
+        """
+        See `annexd.flow.abreast.Fill`.  At the end of a turn nothing is read
+        until all is written: a long one pays.
+        """
         count = 0
         while True:
             received, turn = self._take(piece[count:])
             count += received
             if count == len(piece):
-                return count, Turn.OVER if time.monotonic() > end else None
-            if turn is not Turn.IDLE or not self._wait(moved + count, end):
+                return count, Turn.OVER if is_over(began, pool) else None
+            if turn is not Turn.IDLE or not self._wait(moved + count, began):
                 return count, turn
 
     def _take(self, buffer: memoryview) -> tuple[int, Turn]:
@@ -76,7 +80,7 @@ class TlsLoan:
         return count, Turn.OVER
 
     def send(self, file: int, offset: int, most: int) -> tuple[int, Turn]:
-        end = time.monotonic() + TURN_S
+        began = time.monotonic()
         moved = 0
         while moved < most:
             try:
@@ -87,10 +91,10 @@ class TlsLoan:
                     break  # what has gone is to be counted; the next turn fails at once
                 raise
             count = self._send_chunk()
-            if not count and not self._wait(moved, end):
+            if not count and not self._wait(moved, began):
                 return moved, Turn.IDLE
             moved += count
-            if time.monotonic() > end:
+            if is_over(began):
                 break
         return moved, Turn.OVER
 
@@ -118,9 +122,9 @@ class TlsLoan:
         self._chunk = None
         return count
 
-    def _wait(self, moved: int, end: float) -> bool:
+    def _wait(self, moved: int, began: float) -> bool:
         event = select.POLLOUT if self.waits_to_write else select.POLLIN
-        return wait_a_little(self._connection.fileno(), event, moved, end)
+        return wait_a_little(self._connection.fileno(), event, moved, began)
 
     def give_back(self) -> None:
         self._returned()

@@ -90,3 +90,12 @@ class ThreadedPoolTests(TestCase):
         go.set()
         await hanging
         self.assertTrue(pool.stop(5))
+
+    async def test_crowded_while_something_waits_for_a_thread(self) -> None:
+        go = threading.Event()
+        jobs = [Deferred.fromCoroutine(self.pool.run(go.wait, 5)) for _ in range(3)]
+        self.assertTrue(self.pool.crowded)
+        go.set()
+        for job in jobs:
+            await job
+        self.assertFalse(self.pool.crowded)

@@ -8,18 +8,22 @@ import os
 import socket
 import ssl
 import tempfile
+from types import SimpleNamespace
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import PeerLost, Refused, Stalled
-from annexd.flow.body import FileSink, FileSource
+from annexd.flow import loan
+from annexd.flow.body import FileSink, FileSource, NoDigest
+from annexd.flow.loan import Turn
 from annexd.flow.pour import pour
 from annexd.flow.workers import InlineWorkers
 from annexd.sessions.deadlines import Deadlines
 from annexd.sessions.wire import Wire
 from annexd.transports.secured import secured
 from annexd.transports.tls import TlsTransport
+from annexd.transports.tls_loan import TlsLoan
 from tests.support.hand_reactor import HandReactor
 from tests.support.tls_in_memory import OWN, SYSTEM, Peer, server
 
@@ -277,6 +281,29 @@ class Exclusive(Case):
         self.lent.give_back()
         self.reactor.turns()
         self.assertEqual((self.peer.take(), self.peer.ended), (b"last words", True))
+
+
+class Turns(SynchronousTestCase):
+    """Of a sender that never stops, and when they are long enough at once."""
+
+    def setUp(self) -> None:
+        self.patch(loan, "TURN_S", -1.0)
+        self.workers = InlineWorkers()
+
+    def receive(self) -> tuple[int, Turn]:
+        connection = SimpleNamespace(recv_into=len)
+        lent = TlsLoan(connection, False, lambda: None)  # type: ignore[arg-type]
+        with tempfile.TemporaryFile() as file:
+            return lent.receive(FileSink(self.workers, file.fileno(), 0, NoDigest()), len(BLOB))
+
+    def test_one_goes_on_while_nobody_waits_for_its_thread(self) -> None:
+        self.assertEqual(self.receive(), (len(BLOB), Turn.OVER))
+
+    def test_one_ends_when_somebody_waits_for_its_thread(self) -> None:
+        self.patch(self.workers.bulk, "crowded", True)
+        moved, turn = self.receive()
+        self.assertEqual(turn, Turn.OVER)
+        self.assertTrue(0 < moved < len(BLOB))
 
 
 class InByOwn(In):
