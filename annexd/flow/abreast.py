@@ -20,7 +20,7 @@ waits for its turn on a processor, so that neither of them waits for the other.
 They come one by one, when there is none to be used again.
 """
 
-_PART = 128 * 1024
+_PART = 256 * 1024
 """
 Small enough to be hashed while it is in the cache, and for a file system to find
 memory for it at once.  What is written begins and ends at multiples of this,

@@ -54,7 +54,6 @@ def _large(scene: Scene, server: TlsDaemon, sshd: Sshd, cat: Cat, results: Resul
     _cycle(scene, server, defaultdict(list))
     for _ in scene.rounds(scene.plan.large_rounds):
         results["get openssl"].append(openssl_get(certificate, scene.large))
-        results["put openssl"].append(openssl_put(certificate, scene.large))
         scene.place.settle(2 * scene.large.size)
         results["put written"].append(openssl_put_written(certificate, scene.large, scene.place.directory))
         results["get cat"].append(_cat_out(scene, sshd, cat))
@@ -63,12 +62,16 @@ def _large(scene: Scene, server: TlsDaemon, sshd: Sshd, cat: Cat, results: Resul
         scene.place.settle(2 * scene.large.size)
         results["put cat kept"].append(_cat_in(scene, sshd, cat, str(kept)))
         kept.unlink()
+        # Next to what it is compared with: how fast a machine is may change within seconds.
+        scene.place.settle(2 * scene.large.size)
+        results["put openssl"].append(openssl_put(certificate, scene.large))
         _cycle(scene, server, results)
 
 
 def _cycle(scene: Scene, server: TlsDaemon, results: Result) -> None:
-    session = server.opened()
     scene.place.settle(2 * scene.large.size)
+    # Not before: a connection that has been idle may be probed by its congestion control meanwhile.
+    session = server.opened()
     for name, act in (("put", session.put), ("get", session.get)):
         cpu_before, before = cpu_seconds(server.pid), time.perf_counter()
         act(scene.large)
