@@ -11,6 +11,8 @@ MIB = 1 << 20
 class Plan:
     large_bytes: int
     large_rounds: int
+    tls_rounds: int
+    """Of the same: both sides keep all processors busy, and which of them the kernel runs differs."""
     tiny_keys: int
     tiny_bytes: int
     tiny_rounds: int
@@ -47,6 +49,7 @@ class Plan:
 FULL = Plan(
     large_bytes=1024 * MIB,
     large_rounds=5,
+    tls_rounds=9,
     tiny_keys=500,
     tiny_bytes=100,
     tiny_rounds=7,
@@ -69,6 +72,7 @@ FULL = Plan(
 QUICK = Plan(
     large_bytes=16 * MIB,
     large_rounds=2,
+    tls_rounds=2,
     tiny_keys=20,
     tiny_bytes=100,
     tiny_rounds=2,

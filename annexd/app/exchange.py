@@ -105,6 +105,7 @@ class Exchange:
 
     async def _follow(self) -> None:
         follower = self._repository.changes.follow()
+        await follower.begin()
         which = await self._identity()
         while (names := self._neighbours()) and which == await self._identity():
             for name in self._known.keys() - names:

@@ -23,6 +23,7 @@ from annexd.flow.disk import Hung
 from annexd.flow.signal import first_of
 from annexd.protocol.codec import encode
 from annexd.protocol.messages import Changed, Error
+from annexd.repo.changes import Follower
 from annexd.repo.local import Repository
 from annexd.router.directory import Directory, Visit
 from annexd.router.places import Place
@@ -191,9 +192,10 @@ class Host:
     async def _announce(self, guest: Guest, connect: Connect, ends: list[End], uuid: bytes | None) -> None:
         with await self.visit(guest) as repository:
             check_uuid(repository, uuid)
-            store = _own_store(repository, Caller(b"", guest.principal), guest.verdict)
+            _check_served(repository)
+            guest.verdict.require(Operation.WATCH)
             with self._connected(guest, connect, ends) as (wire, activity):
-                await _announce(wire, store, activity)
+                await _announce(wire, repository.changes.follow(), activity)
 
     async def _unless_it_hangs(self, guest: Guest, ends: list[End], work: Coroutine[Any, Any, None]) -> None:
         """
@@ -280,10 +282,14 @@ class Host:
 
 
 def _own_store(repository: Repository, caller: Caller, verdict: Verdict) -> Store:
+    _check_served(repository)
+    return restricted(repository.store(caller), verdict)
+
+
+def _check_served(repository: Repository) -> None:
     unserved = repository.parts.unserved
     if unserved is not None:
         raise Refused(unserved)
-    return restricted(repository.store(caller), verdict)
 
 
 def check_uuid(repository: Repository, uuid: bytes | None) -> None:
@@ -314,17 +320,16 @@ async def _serve(wire: Wire, seat: Seat, activity: Activity, git: GitAccess | No
     await _heard(wire)
 
 
-async def _announce(wire: Wire, store: Store, activity: Activity) -> None:
+async def _announce(wire: Wire, follower: Follower, activity: Activity) -> None:
     activity.begin("NOTIFYCHANGE")
     try:
+        await follower.begin()
         await wire.write(b"READY\n")
         while True:
-            shas = await first_of(store.changes(), wire.watch())
+            shas = await first_of(follower.next(), wire.watch())
             await wire.write(encode(Changed(shas)))
     except PeerLost:
         activity.end("done")
-    finally:
-        await store.close()
     await _heard(wire)
 
 

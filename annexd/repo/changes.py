@@ -72,6 +72,9 @@ class Changes:
         """For one peer, that will wait again and again."""
         return Follower(self)
 
+    async def now(self) -> Refs:
+        return await self._refs()
+
     async def next(self) -> tuple[bytes, ...]:
         """Wait until references move; the names of the objects that they are at now, in hex."""
         return (await self.after(None)).objects
@@ -154,6 +157,10 @@ class Follower:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._seen: Refs | None = None
+
+    async def begin(self) -> None:
+        """What happens from now on, before the first wait too, is not missed either."""
+        self._seen = await self._changes.now()
 
     async def next(self) -> tuple[bytes, ...]:
         news = await self._changes.after(self._seen)

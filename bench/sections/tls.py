@@ -52,7 +52,7 @@ def rows(scene: Scene) -> Iterator[Row]:
 def _large(scene: Scene, server: TlsDaemon, sshd: Sshd, cat: Cat, results: Result) -> None:
     certificate = scene.place.directory / "tls-state" / "tls.pem"
     _cycle(scene, server, defaultdict(list))
-    for _ in scene.rounds(scene.plan.large_rounds):
+    for _ in scene.rounds(scene.plan.tls_rounds):
         results["get openssl"].append(openssl_get(certificate, scene.large))
         scene.place.settle(2 * scene.large.size)
         results["put written"].append(openssl_put_written(certificate, scene.large, scene.place.directory))
@@ -108,7 +108,8 @@ def _large_rows(scene: Scene, results: Result) -> Iterator[Row]:
     yield Row("tls.put.written", "TLS: PUT, against", "MB/s", puts, results["put written"], _WRITTEN)
     yield Row("tls.get.ssh", "TLS: GET, against", "MB/s", gets, results["get cat"], _CAT, _NOT_SLOWER)
     dropped, kept = results["put cat"], results["put cat kept"]
-    yield Row("tls.put.ssh", "TLS: PUT, against", "MB/s", puts, dropped, f"{_CAT} >/dev/null", _NOT_SLOWER)
+    # Without a goal: it keeps nothing, and has one process less to share the processors with.
+    yield Row("tls.put.ssh", "TLS: PUT, against", "MB/s", puts, dropped, f"{_CAT} >/dev/null")
     yield Row("tls.put.ssh.kept", "TLS: PUT, against", "MB/s", puts, kept, f"{_CAT} >file", _NOT_SLOWER)
     yield Row("tls.get.cpu", "TLS: CPU of GET", "s/GB", results["get cpu"])
     yield Row("tls.put.cpu", "TLS: CPU of PUT", "s/GB", results["put cpu"])

@@ -28,6 +28,9 @@ class Gateway:
     def follow(self) -> Gateway:
         return self
 
+    async def begin(self) -> None:
+        pass
+
     async def next(self) -> None:
         self.changed = Deferred()
         await self.changed

@@ -68,6 +68,9 @@ class PlayedRepository:
     def follow(self) -> PlayedRepository:
         return self
 
+    async def begin(self) -> None:
+        pass
+
     async def next(self) -> None:
         self._waiting.append(Deferred())
         await self._waiting[-1]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,6 +55,17 @@ class Ledger:
         return function(*arguments)
 
 
+class Following:
+    """A `Follower`; ``reading`` is the first reading of the references."""
+
+    def __init__(self, shelf: Shelf, reading: Deferred[None]) -> None:
+        self._reading = reading
+        self.next = MemoryStore(shelf).changes
+
+    async def begin(self) -> None:
+        await self._reading
+
+
 class Repository:
     """As much of `annexd.repo.local.Repository` as is asked for."""
 
@@ -64,6 +75,8 @@ class Repository:
         self.callers: list[Caller] = []
         self.settings = SimpleNamespace(uuid=UUID, gcrypt_id=b"")
         self.parts = SimpleNamespace(unserved=None)
+        self.reading: Deferred[None] = succeed(None)
+        self.changes = SimpleNamespace(follow=lambda: Following(self.shelf, self.reading))
         self.ledger = Ledger()
         self.branch: bytes | None = None
         self.config: dict[bytes, bytes] = {}
@@ -581,6 +594,24 @@ class ShellTests(SynchronousTestCase):
         self.end_input()
         self.assertEqual(self.over(), (b"w0\n", b"", b""))
         self.assertEqual(self.repository.shelf.waiting, [])
+
+    def test_ready_when_no_change_can_be_missed(self) -> None:
+        self.repository.reading = Deferred()
+        self.ask(b"git-annex-shell notifychanges /srv/x")
+        self.assertEqual(self.read(self.stdout), b"")
+        self.repository.reading.callback(None)
+        self.reactor.turns()
+        self.assertEqual(self.read(self.stdout), b"READY\n")
+        self.end_input()
+        self.over()
+
+    def test_no_changes_for_those_who_may_not_read(self) -> None:
+        self.allow(Rights.NONE)
+        self.assertRefused("no repository is served at /srv/x", b"git-annex-shell notifychanges /srv/x")
+
+    def test_no_changes_of_what_is_not_served(self) -> None:
+        self.repository.parts.unserved = "it is not served"
+        self.assertRefused("it is not served", b"git-annex-shell notifychanges /srv/x")
 
     def test_a_client_that_hears_of_no_change(self) -> None:
         self.ask(b"git-annex-shell notifychanges /srv/x --uuid " + UUID)

@@ -128,6 +128,12 @@ class ChangesTests(ChangesCase):
         self.assertEqual(self.successResultOf(self.wait(follower)), (b"c",))
         self.assertNoResult(self.wait(follower))
 
+    def test_follower_misses_nothing_from_its_beginning_on(self) -> None:
+        follower = self.changes.follow()
+        self.successResultOf(Deferred.fromCoroutine(follower.begin()))
+        self.refs[b"refs/heads/main"] = b"b"
+        self.assertEqual(self.successResultOf(self.wait(follower)), (b"b",))
+
     def test_a_second_waiter_that_is_behind_need_not_wait(self) -> None:
         follower = self.changes.follow()
         first = self.wait(follower)
