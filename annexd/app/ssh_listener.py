@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from annexd.app.ssh_command import SshCommand
     from annexd.transports.ssh.channel import Channel
-    from annexd.transports.ssh.server import Limits, Server
+    from annexd.transports.ssh.peer import Limits
+    from annexd.transports.ssh.server import Server
 
 _log = Logger()
 
@@ -129,7 +130,7 @@ class SshListener:
                 self._doorman.users = self._users(settings)
 
     def _limits(self) -> Limits:
-        from annexd.transports.ssh.server import Limits
+        from annexd.transports.ssh.peer import Limits
 
         deadlines = self._current.deadlines
         return Limits(

@@ -19,12 +19,13 @@ from twisted.python.failure import Failure
 from annexd.app.anteroom import Anteroom
 from annexd.app.ssh_listener import Lobby
 from annexd.transports.ssh.channel import Channel
-from annexd.transports.ssh.server import Limits, Server
+from annexd.transports.ssh.peer import Limits
+from annexd.transports.ssh.server import Server
 from tests.support.ssh_keys import ADDRESS, Doorman, Place, ed25519_key
 
 
 class Tcp:
-    """What `annexd.transports.ssh.server.Peer` asks of a TCP connection, as `tests` sees it."""
+    """What `annexd.transports.ssh.peer.Peer` asks of a TCP connection, as `tests` sees it."""
 
     def __init__(self, host: str = ADDRESS) -> None:
         self.host = host

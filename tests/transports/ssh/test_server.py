@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.transports.ssh.algorithms import HOST_KEY_FORMATS, KEY_FORMATS
-from annexd.transports.ssh.server import Limits, Peer
+from annexd.transports.ssh.peer import Limits, Peer
 from tests.support.ssh_keys import ADDRESS, ecdsa_key, ed25519_key
 from tests.support.ssh_link import HalfSink
 from tests.support.ssh_pair import ClientAuth, Pair, lose
