@@ -49,7 +49,11 @@ def check_own_links_down(case: unittest.SynchronousTestCase, random: Random, gat
 
 
 def check_broken(case: unittest.SynchronousTestCase, random: Random, gateways: int, nodes: int) -> None:
-    """What is down elsewhere is not known: nodes may be missed, not by more tries, and none has it twice."""
+    """
+    What is down elsewhere is not known: nodes may be missed, not by more tries.  None has it twice, but those
+    that a second try looks for everywhere, since no way to them is known any more that is not suspected;
+    that may cost more, too.
+    """
     net = random_net(random, gateways, nodes, random.choice(_LINKS))
     net.perfect = True
     break_edges(random, net, 0.15)
@@ -57,11 +61,12 @@ def check_broken(case: unittest.SynchronousTestCase, random: Random, gateways: i
     for tries in (1, 2, 9):
         net.tries = tries
         upload = net.put(ENTRY)
-        case.assertLessEqual(max(upload.received.values(), default=1), 1)
+        case.assertLessEqual({uuid for uuid, times in upload.received.items() if times > 1}, upload.hoped)
         case.assertLessEqual(reached, frozenset(upload.received))
         reached = frozenset(upload.received)
         case.assertLessEqual(reached, net.reachable(ENTRY))
-        case.assertLessEqual(upload.sent, tries * (len(net.nodes) + len(net.members)))
+        if not upload.hoped:
+            case.assertLessEqual(upload.sent, tries * (len(net.nodes) + len(net.members)))
 
 
 def check_mixed(case: unittest.SynchronousTestCase, random: Random, gateways: int, dashes: bool) -> None:

@@ -8,6 +8,7 @@ name -> status.  Whatever the others do, the log must say the same at the end.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -26,6 +27,8 @@ from annexd.repo.modes import Modes
 from annexd.repo.settings import Settings
 
 KEYS = 200
+
+_STALE_S = 2.0
 
 Done = dict[str, int]
 
@@ -165,7 +168,21 @@ def die(repository: str, uuid: str, more: Callable[[], bool], random_: random.Ra
         time.sleep(random_.random() * 0.3)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        clear(os.path.join(git_dir(repository), b"refs/heads/git-annex.lock"))
     return {}
+
+
+def clear(lock: bytes) -> None:
+    """
+    What a git that was killed has left, and git asks its user to remove: nobody
+    moves a reference for so long.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        before = os.stat(lock)
+        time.sleep(_STALE_S)
+        after = os.stat(lock)
+        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+            os.unlink(lock)
 
 
 ROLES = {

@@ -40,12 +40,16 @@ class TooMany(Exception):
 
 @dataclass
 class Upload:
-    """``received``: how often each node; ``visits``: how often each gateway; ``sent``: all that was tried."""
+    """
+    ``received``: how often each node; ``visits``: how often each gateway; ``sent``: all that was tried.
+    ``hoped`` are the nodes that a second try looked for in more places than one, see `Plan.unsure`.
+    """
 
     received: Counter[bytes] = field(default_factory=Counter)
     visits: Counter[bytes] = field(default_factory=Counter)
     sent: int = 0
     longest_bypass: int = 0
+    hoped: frozenset[bytes] = frozenset()
 
     def count(self) -> None:
         self.sent += 1
@@ -210,6 +214,7 @@ class Net:
                 break
             avoid |= suspected
             plan = routes.plan(CLUSTER, bypass, weights, missing, avoid)
+            upload.hoped |= plan.unsure
         return reached
 
     def _give(self, upload: Upload, at: bytes, to: bytes) -> bool:
