@@ -30,6 +30,7 @@ class Layout:
         self.journal_lock = os.path.join(annex, b"journal.lck")
         self.index = os.path.join(annex, b"index")
         self.index_state = os.path.join(annex, b"index.lck")  # holds a commit's name; it is no lock
+        self.branch_claim = os.path.join(annex, b"annexd.claim")  # see `annexd.repo.claim`
         self.sentinal = os.path.join(annex, b"sentinal")
         self.transfer = os.path.join(annex, b"transfer")
         without_links = settings.crippled_filesystem and not settings.symlinks

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Callable
 
 from annexd.errors import Refused
-from annexd.repo.git import BranchLocked, Commit, Git
+from annexd.repo.claim import Claim
+from annexd.repo.git import BRANCH, BranchLocked, Commit, Git
 from annexd.repo.layout import Layout
 from annexd.repo.modes import Modes, change_mode
 
@@ -44,7 +45,7 @@ class Tip:
     def move(self, make: Callable[[bytes | None], Commit | None]) -> bool:
         """
         Move the branch to the commit that ``make`` makes on the one where it
-        is.  A push may move it at any moment, and then all is done again.
+        is, with the journal locked.  A push may move it at any moment, and then all is done again.
         Returns `False` when ``make`` finds that there is nothing to do.
         """
         begin = self._clock()
@@ -56,7 +57,7 @@ class Tip:
             try:
                 self.settle_objects(commit.object_files)
                 self._disown_index()
-                if self._git.move_branch(commit.name, head):
+                if self._moved(commit.name, head):
                     self._settle_branch()
                     return True
                 if self._clock() >= begin + _PUSHES_SECONDS:
@@ -67,6 +68,14 @@ class Tip:
             finally:
                 commit.let_go()
             self._sleep(_PAUSE_S)
+
+    def _moved(self, commit: bytes, head: bytes | None) -> bool:
+        note, lock = self._layout.branch_claim, os.path.join(self._git.common_dir, BRANCH + b".lock")
+        try:
+            with Claim(note, lock, self._modes.created_file, self._sleep).on(commit):
+                return self._git.move_branch(commit, head)
+        except OSError as error:
+            raise self._refused(note, error) from error
 
     def _disown_index(self) -> None:
         """
@@ -82,8 +91,11 @@ class Tip:
         except FileNotFoundError:
             pass
         except OSError as error:
-            path = os.fsdecode(self._layout.index_state)
-            raise Refused(f"the location log cannot be kept: {path}: {error.strerror}") from error
+            raise self._refused(self._layout.index_state, error) from error
+
+    @staticmethod
+    def _refused(path: bytes, error: OSError) -> Refused:
+        return Refused(f"the location log cannot be kept: {os.fsdecode(path)}: {error.strerror}")
 
     def settle_objects(self, files: tuple[bytes, ...]) -> None:
         """libgit2 knows neither core.sharedRepository nor one repository's wish for fsync."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 import stat
 from typing import Callable
 
@@ -360,6 +361,56 @@ class RaceTests(BranchCase):
 
         self.branch.record(KEY, True)
         self.meanwhile(lock, lambda: os.unlink(path))
+        self.assertTrue(self.branch.commit())
+
+    def killed(self, holding: Callable[[bytes], bytes]) -> str:
+        """A process is killed while it has git's lock, in which is what ``holding`` makes of the commit."""
+        path = os.path.join(self.scene.path, "refs/heads/git-annex.lock")
+
+        def die(commit: bytes, parent: bytes | None) -> bool:
+            with open(path, "xb") as lock:
+                lock.write(holding(commit))
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError
+
+        self.branch.record(KEY, True)
+        child = os.fork()
+        if not child:
+            try:
+                self.scene.git.move_branch = die  # type: ignore[method-assign]
+                self.branch.commit()
+            finally:
+                os._exit(1)
+        self.assertEqual(os.waitpid(child, 0)[1], signal.SIGKILL)
+        self.assertTrue(os.path.exists(path))
+        return path
+
+    def test_the_lock_of_one_who_was_killed(self) -> None:
+        for holding in (lambda commit: commit + b"\n", lambda commit: b""):
+            path = self.killed(holding)
+            self.assertTrue(self.branch.commit())
+            self.assertEqual((self.on_branch(), self.scene.journal()), (line(1000, 1), {}))
+            self.assertFalse(os.path.exists(path))
+            self.assertFalse(os.path.exists(self.scene.layout.branch_claim))
+            self.setUp()
+
+    def test_the_lock_of_another_when_one_was_killed(self) -> None:
+        path = self.killed(lambda commit: b"0" * 40 + b"\n")
+        self.assertRaises(BranchLocked, self.branch.commit)
+        self.assertTrue(os.path.exists(path))
+
+    def test_the_lock_of_another_who_takes_it_and_lets_go_when_one_was_killed(self) -> None:
+        path = self.killed(lambda commit: b"")
+        sleep = self.scene._sleep
+
+        def anew(seconds: float) -> None:
+            sleep(seconds)
+            os.rename(path, path + ".old")
+            with open(path, "x"):
+                pass
+
+        self.patch(self.branch._tip, "_sleep", anew)
+        self.patch(self.scene.git, "move_branch", lambda *_: self.assertTrue(os.path.exists(path)) or True)
         self.assertTrue(self.branch.commit())
 
     def test_a_lock_that_stays(self) -> None:
