@@ -73,6 +73,7 @@ class Changes:
         return Follower(self)
 
     async def now(self) -> Refs:
+        """The references as they are."""
         return await self._refs()
 
     async def next(self) -> tuple[bytes, ...]:

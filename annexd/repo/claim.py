@@ -6,7 +6,8 @@ can be told.  To which commit the branch is about to be moved is written down
 before, while the journal is locked, which whoever moves the branch does,
 git-annex, too; only pushes come without.  So whoever has the journal locked
 and finds that the note is still there knows that its writer is no more, and
-that a lock that says the same, or nothing yet, and stays, was his.
+that a lock that says the same, or nothing yet, was made right after the note,
+and stays, was his.  All others are left alone.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Callable
+from typing import Callable, NamedTuple
 
-_STAYS_S = 1.0  # git has an empty lock, or one that says what we say, for a moment only
+_STAYS_S = 1.0  # a push has an empty lock for a moment only
+_RIGHT_AFTER_S = 1.0
 
 
 class Claim:
@@ -50,18 +52,27 @@ class Claim:
 
     def _clear(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            left = _read(self._path)
-            if self._stays(left):
+            if self._is_left():
                 os.unlink(self._lock)
             os.unlink(self._path)
 
-    def _stays(self, left: bytes) -> bool:
+    def _is_left(self) -> bool:
+        """Whether the lock is of whoever has left the note; raises `FileNotFoundError` when there is none."""
+        commit, noted = _read(self._path), _state(self._path)
         with contextlib.suppress(FileNotFoundError):
             found = _state(self._lock)
-            if _read(self._lock).strip() in (b"", left):
+            if not commit or abs(found.changed_s - noted.changed_s) > _RIGHT_AFTER_S:
+                return False  # the note was not finished, nothing had begun; or somebody came later
+            if _read(self._lock).strip() in (b"", commit):
                 self._sleep(_STAYS_S)
                 return found == _state(self._lock)
         return False
+
+
+class _State(NamedTuple):
+    inode: int
+    size: int
+    changed_s: float
 
 
 def _read(path: bytes) -> bytes:
@@ -69,6 +80,6 @@ def _read(path: bytes) -> bytes:
         return file.read(100)
 
 
-def _state(path: bytes) -> tuple[int, int, int]:
+def _state(path: bytes) -> _State:
     status = os.stat(path)
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return _State(status.st_ino, status.st_size, status.st_mtime)

@@ -75,7 +75,7 @@ class Tip:
             with Claim(note, lock, self._modes.created_file, self._sleep).on(commit):
                 return self._git.move_branch(commit, head)
         except OSError as error:
-            raise self._refused(note, error) from error
+            raise self._refused(error.filename or note, error) from error
 
     def _disown_index(self) -> None:
         """

@@ -399,6 +399,21 @@ class RaceTests(BranchCase):
         self.assertRaises(BranchLocked, self.branch.commit)
         self.assertTrue(os.path.exists(path))
 
+    def test_the_lock_of_another_who_came_later(self) -> None:
+        path = self.killed(lambda commit: b"")
+        later = os.stat(path).st_mtime + 2
+        os.utime(path, (later, later))
+        self.assertRaises(BranchLocked, self.branch.commit)
+        self.assertTrue(os.path.exists(path))
+
+    def test_the_lock_of_another_when_the_note_was_not_finished(self) -> None:
+        path = self.killed(lambda commit: b"")
+        noted = os.stat(self.scene.layout.branch_claim).st_mtime
+        os.truncate(self.scene.layout.branch_claim, 0)
+        os.utime(self.scene.layout.branch_claim, (noted, noted))
+        self.assertRaises(BranchLocked, self.branch.commit)
+        self.assertTrue(os.path.exists(path))
+
     def test_the_lock_of_another_who_takes_it_and_lets_go_when_one_was_killed(self) -> None:
         path = self.killed(lambda commit: b"")
         sleep = self.scene._sleep
