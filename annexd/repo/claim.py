@@ -17,6 +17,10 @@ import os
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
+from twisted.logger import Logger
+
+_log = Logger()
+
 _STAYS_S = 1.0  # a push has an empty lock for a moment only
 _RIGHT_AFTER_S = 1.0
 
@@ -54,6 +58,9 @@ class Claim:
         with contextlib.suppress(FileNotFoundError):
             if self._is_left():
                 os.unlink(self._lock)
+                # From a thread, as Twisted's own pools do.
+                path = os.fsdecode(self._lock)
+                _log.warn("{path} is removed: a process of annexd was killed with it", path=path)
             os.unlink(self._path)
 
     def _is_left(self) -> bool:

@@ -7,6 +7,7 @@ import signal
 import stat
 from typing import Callable
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from annexd.errors import Refused
@@ -388,7 +389,9 @@ class RaceTests(BranchCase):
     def test_the_lock_of_one_who_was_killed(self) -> None:
         for holding in (lambda commit: commit + b"\n", lambda commit: b""):
             path = self.killed(holding)
-            self.assertTrue(self.branch.commit())
+            with capturedLogs() as events:
+                self.assertTrue(self.branch.commit())
+            self.assertIn(f"{path} is removed", "".join(map(formatEvent, events)))
             self.assertEqual((self.on_branch(), self.scene.journal()), (line(1000, 1), {}))
             self.assertFalse(os.path.exists(path))
             self.assertFalse(os.path.exists(self.scene.layout.branch_claim))
